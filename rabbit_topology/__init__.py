@@ -1,0 +1,18 @@
+"""
+RabbitMQ topologies with Pulumi that never lose a message.
+"""
+
+from rabbit_topology.component import Topology, TopologyArgs
+from rabbit_topology.errors import BrokerError, ConfigError, Problem, ProofError, TopologyError
+from rabbit_topology.parse import parse
+
+__all__ = [
+    "BrokerError",
+    "ConfigError",
+    "Problem",
+    "ProofError",
+    "Topology",
+    "TopologyArgs",
+    "TopologyError",
+    "parse",
+]

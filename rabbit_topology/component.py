@@ -1,0 +1,189 @@
+"""
+The one place that creates resources: plain loops over the model.
+
+Source: "Component resources", Pulumi documentation.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import pulumi
+import pulumi_rabbitmq as rabbitmq
+from pydantic import JsonValue
+
+from rabbit_topology import model, urls
+
+DEFAULT_VHOST = "/"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopologyArgs:
+    """What a `Topology` is made of."""
+
+    topology: model.Topology
+    """What to declare; checked with `rabbit_topology.parse`."""
+    hosts: tuple[str, ...]
+    """AMQP addresses that services reach the broker at: ``host`` or ``host:port``."""
+    tls: bool = False
+    """Whether services connect with TLS."""
+    username: pulumi.Input[str]
+    """The user of `Topology.connection_url`."""
+    password: pulumi.Input[str]
+    """Its password; the URL becomes a secret, whether this is one or not."""
+
+
+class Topology(pulumi.ComponentResource):
+    """One vhost with its exchanges, queues and bindings, and the URLs to connect with."""
+
+    vhost: pulumi.Output[str]
+    """The vhost's name, known once the vhost exists."""
+    exchange_urls: dict[str, str | list[str]]
+    """By exchange: a URL to open, or a list of one per host; without credentials."""
+    queue_urls: dict[str, str | list[str]]
+    """By queue: a URL to open, or a list of one per host; without credentials."""
+    connection_url: pulumi.Output[Any]
+    """Secret: a URL with credentials, or a list of one per host."""
+    addresses: dict[str, dict[str, Any]]
+    """`exchanges` and `queues` by name: AMQP 1.0 address, and an exchange's routing keys."""
+
+    def __init__(
+        self, name: str, args: TopologyArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("rabbit_topology:index:Topology", name, None, opts)
+        topology = args.topology
+        self._prefix = f"{name}/{topology.vhost}"
+        self._child = pulumi.ResourceOptions(parent=self)
+        self._vhost = self._declare_vhost(topology.vhost)
+        exchanges = {key: self._exchange(key, it) for key, it in topology.exchanges.items()}
+        queues = {key: self._queue(key, it) for key, it in topology.queues.items()}
+        for route in topology.routes():
+            self._binding(route, exchanges, queues)
+
+        self.vhost = pulumi.Output.from_input(self._vhost)
+        hosts = [urls.parse_host(host, tls=args.tls) for host in args.hosts]
+        plain_urls = _urls(hosts, topology.vhost, tls=args.tls)
+        self.exchange_urls = dict.fromkeys(topology.exchanges, plain_urls)
+        self.queue_urls = dict.fromkeys(topology.queues, plain_urls)
+        self.connection_url = pulumi.Output.secret(
+            pulumi.Output.all(self.vhost, args.username, args.password).apply(
+                lambda it: _urls(hosts, it[0], tls=args.tls, username=it[1], password=it[2])
+            )
+        )
+        self.addresses = _addresses(topology)
+        self.register_outputs(self.outputs)
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """The stack's outputs by name."""
+        return {
+            "vhost": self.vhost,
+            "exchange_urls": self.exchange_urls,
+            "queue_urls": self.queue_urls,
+            "connection_url": self.connection_url,
+            "addresses": self.addresses,
+        }
+
+    def _declare_vhost(self, name: str) -> pulumi.Input[str]:
+        if name == DEFAULT_VHOST:
+            return name  # every broker has it, and a destroy must not take it away
+        return rabbitmq.VHost(self._prefix, name=name, opts=self._child).name
+
+    def _exchange(self, name: str, exchange: model.Exchange) -> rabbitmq.Exchange:
+        return rabbitmq.Exchange(
+            f"{self._prefix}/{name}",
+            name=name,
+            vhost=self._vhost,
+            settings=rabbitmq.ExchangeSettingsArgs(
+                type=exchange.type,
+                durable=exchange.durable,
+                auto_delete=exchange.auto_delete,
+                arguments=dict(exchange.arguments) or None,
+            ),
+            opts=self._child,
+        )
+
+    def _queue(self, name: str, queue: model.Queue) -> rabbitmq.Queue:
+        return rabbitmq.Queue(
+            f"{self._prefix}/{name}",
+            name=name,
+            vhost=self._vhost,
+            settings=rabbitmq.QueueSettingsArgs(
+                durable=queue.durable,
+                auto_delete=queue.auto_delete,
+                # As JSON, since the provider's plain arguments turn numbers into strings.
+                arguments_json=_canonical(queue.declared_arguments()),
+            ),
+            opts=self._child,
+        )
+
+    def _binding(
+        self,
+        route: model.Route,
+        exchanges: Mapping[str, rabbitmq.Exchange],
+        queues: Mapping[str, rabbitmq.Queue],
+    ) -> None:
+        source = exchanges.get(route.source)
+        destinations = queues if route.kind == "queue" else exchanges
+        destination = destinations.get(route.destination)
+        rabbitmq.Binding(
+            f"{self._prefix}/{route_name(route)}",
+            # Names as outputs, so that a binding is replaced together with its ends; one that
+            # names them in plain text would vanish with them and stay away.
+            source=source.name if source else route.source,
+            destination=destination.name if destination else route.destination,
+            destination_type=route.kind,
+            vhost=self._vhost,
+            routing_key=route.routing_key,
+            arguments_json=_canonical(route.arguments) if route.arguments else None,
+            # A new binding that equals the old is the old one: created first, it would then be
+            # deleted with it.
+            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+        )
+
+
+def route_name(route: model.Route) -> str:
+    """Return what sets one binding of a vhost apart, for its logical name.
+
+    Readable where it can be; arguments, which a name cannot hold, by a hash.
+    """
+    name = f"{route.source}/{route.kind}/{route.destination}/{route.routing_key}"
+    if route.arguments:
+        name += f"/{sha256(_canonical(route.arguments).encode()).hexdigest()[:12]}"
+    return name
+
+
+def _canonical(arguments: Mapping[str, JsonValue]) -> str:
+    return json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _urls(
+    hosts: list[urls.Address],
+    vhost: str,
+    *,
+    tls: bool,
+    username: str | None = None,
+    password: str = "",
+) -> str | list[str]:
+    all_urls = [
+        urls.amqp_url(host, vhost, tls=tls, username=username, password=password) for host in hosts
+    ]
+    return all_urls[0] if len(all_urls) == 1 else all_urls
+
+
+def _addresses(topology: model.Topology) -> dict[str, dict[str, Any]]:
+    keys: dict[str, set[str]] = {name: set() for name in topology.exchanges}
+    for route in topology.routes():
+        if route.source in keys:
+            keys[route.source].add(route.routing_key)
+    return {
+        "exchanges": {
+            name: {"address": urls.exchange_address(name), "routing_keys": sorted(found)}
+            for name, found in keys.items()
+        },
+        "queues": {name: {"address": urls.queue_address(name)} for name in topology.queues},
+    }

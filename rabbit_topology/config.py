@@ -1,0 +1,114 @@
+"""
+The stack's config: the only module that reads `pulumi.Config`.
+
+Source: "Configuration", Pulumi documentation.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import pulumi
+from pulumi.runtime.config import is_config_secret
+
+from rabbit_topology.component import TopologyArgs
+from rabbit_topology.errors import ConfigError, Problem
+from rabbit_topology.management import Management
+from rabbit_topology.parse import parse
+
+PROJECT = "rabbit-topology"
+PROVIDER = "rabbitmq"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stack:
+    """What one stack's config says."""
+
+    args: TopologyArgs
+    """What the `Topology` component needs."""
+    management: Management
+    """The broker's management API, with the provider's own credentials."""
+
+
+def load() -> Stack:
+    """Read and check the whole config of the current stack.
+
+    Raises:
+        pulumi.RunError: With every problem found, before anything exists; the engine prints
+            it without a traceback.
+    """
+    provider = pulumi.Config(PROVIDER)
+    settings: dict[str, str] = {}
+    problems: list[Problem] = []
+    for key, example in (
+        ("endpoint", "http://localhost:15672"),
+        ("username", "guest"),
+        ("password", "--secret"),
+    ):
+        settings[key] = provider.get(key) or ""
+        if not settings[key]:
+            problems.append(_missing(key, example))
+    if settings["endpoint"] and not urlsplit(settings["endpoint"]).hostname:
+        problems.append(
+            Problem(
+                path=f"{PROVIDER}:endpoint",
+                value=json.dumps(settings["endpoint"]),
+                rule="the endpoint is the URL of the management API",
+                fix="write http://host:15672 or https://host:15671",
+            )
+        )
+    try:
+        topology, broker = parse(
+            _object("topology"), _object("broker"), secret=_is_secret("topology", "broker")
+        )
+    except ConfigError as error:
+        raise pulumi.RunError(str(ConfigError([*problems, *error.problems]))) from None
+    if problems:
+        raise pulumi.RunError(str(ConfigError(problems)))
+    endpoint = settings["endpoint"]
+    return Stack(
+        args=TopologyArgs(
+            topology=topology,
+            hosts=broker.hosts or (_amqp_host(endpoint),),
+            tls=broker.tls,
+            username=settings["username"],
+            password=provider.require_secret("password"),
+        ),
+        management=Management(
+            endpoint=endpoint,
+            username=settings["username"],
+            password=settings["password"],
+            ca_file=provider.get("cacertFile"),
+            insecure=provider.get_bool("insecure") or False,
+        ),
+    )
+
+
+def _missing(key: str, example: str) -> Problem:
+    return Problem(
+        path=f"{PROVIDER}:{key}",
+        value="missing",
+        rule="the provider needs it to reach the broker",
+        fix=f"pulumi config set {PROVIDER}:{key} {example}",
+    )
+
+
+def _object(key: str) -> object:
+    text = pulumi.Config(PROJECT).get(key)
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # plain text where a mapping belongs: the model says so
+
+
+def _is_secret(*keys: str) -> bool:
+    return any(is_config_secret(f"{PROJECT}:{key}") for key in keys)
+
+
+def _amqp_host(endpoint: str) -> str:
+    host = urlsplit(endpoint).hostname or ""
+    return f"[{host}]" if ":" in host else host

@@ -1,0 +1,146 @@
+"""
+From plain data, as YAML or JSON gives it, to the model; every problem collected.
+
+Pure: no pulumi, no files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeVar, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from rabbit_topology import rules
+from rabbit_topology.errors import ConfigError, Problem, path
+from rabbit_topology.model import Broker, Topology
+
+SHORTEST = """
+  rabbit-topology:topology:
+    vhost: my-service
+    exchanges: {orders: {type: direct}}
+    queues: {orders.new: {}}
+    bindings: [{source: orders, queue: orders.new, routing_key: order.new}]"""
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def parse(
+    topology: object, broker: object = None, *, secret: bool = False
+) -> tuple[Topology, Broker]:
+    """Turn two mappings, the values of the config keys, into the checked model.
+
+    Args:
+        topology: The value of `rabbit-topology:topology`.
+        broker: The value of `rabbit-topology:broker`; None is all defaults.
+        secret: The config holds encrypted values: problems then do not show any value.
+
+    Raises:
+        ConfigError: With every problem of both, in config order.
+    """
+    problems: list[Problem] = []
+    if topology is None:
+        missing = Problem(
+            path="topology",
+            value="missing",
+            rule="a stack needs a topology",
+            fix=f"the shortest one is:{SHORTEST}",
+        )
+        raise ConfigError([missing])
+    parsed = _model(Topology, "topology", topology, problems)
+    reachable = _model(Broker, "broker", {} if broker is None else broker, problems)
+    problems += rules.check(parsed, reachable)
+    if problems:
+        raise ConfigError([_hide(problem) for problem in problems] if secret else problems)
+    return parsed, reachable
+
+
+def _model(model: type[_Model], root: str, data: Any, problems: list[Problem]) -> _Model:
+    """Validate ``data``; what is wrong goes into ``problems`` and is left out of the result,
+    so that the rules still see all the rest, and the user all problems at once.
+    """
+    try:
+        # By way of JSON, since there a strict model takes lists for tuples and text for enums.
+        return model.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+    problems += [_problem(model, root, detail) for detail in details]
+    required = {name: name for name, field in model.model_fields.items() if field.is_required()}
+    for detail in details:
+        data = _without(data, detail["loc"])
+    return model.model_validate_json(json.dumps({**required, **data}))
+
+
+def _without(data: Any, location: tuple[int | str, ...]) -> Any:
+    """Return ``data`` without the element at ``location``; of a list nothing stays,
+    so that no index in another problem goes wrong.
+    """
+    if not isinstance(data, dict) or not location:
+        return {}
+    head, *rest = location
+    inner = data.get(head)
+    if isinstance(inner, dict) and rest:
+        return {**data, head: _without(inner, tuple(rest))}
+    return {key: value for key, value in data.items() if key != head}
+
+
+def _problem(model: type[BaseModel], root: str, detail: ErrorDetails) -> Problem:
+    location = detail["loc"]
+    where = path(root, *location)
+    value = rules.show(detail["input"])
+    match detail["type"]:
+        case "extra_forbidden":
+            known = _fields(model, location[:-1])
+            return Problem(
+                path=where,
+                value=value,
+                rule="this key is not known here",
+                fix=rules.suggest(str(location[-1]), known),
+            )
+        case "missing":
+            return Problem(path=where, value="missing", rule="it is needed", fix="write it")
+        case "enum":
+            choices = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
+            fix = rules.suggest(str(detail["input"]), choices)
+            return Problem(path=where, value=value, rule=f"one of {', '.join(choices)}", fix=fix)
+        case _:
+            return Problem(
+                path=where,
+                value=value,
+                rule=_RULE_BY_TYPE.get(detail["type"], detail["msg"]),
+                fix="see the config reference in the README",
+            )
+
+
+_RULE_BY_TYPE = {
+    "model_type": "this is a mapping of settings, such as {type: quorum}",
+    "mapping_type": "this is a mapping by name",
+    "dict_type": "this is a mapping by name",
+    "tuple_type": "this is a list",
+    "string_type": "this is text; put quotes around a number or a yes",
+    "bool_type": "this is true or false",
+    "int_type": "this is a whole number",
+}
+
+
+def _fields(model: Any, location: Sequence[int | str]) -> Mapping[str, object]:
+    """Return the fields of the model that a pydantic location leads to."""
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel):
+            model = model.model_fields[str(part)].annotation
+        else:  # Mapping[str, X] or tuple[X, ...]: the key or index says nothing about X
+            inner = get_args(model)
+            model = inner[1] if get_origin(model) is not tuple else inner[0]
+            model = get_args(model)[0] if hasattr(model, "__metadata__") else model
+    return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+
+
+def _hide(problem: Problem) -> Problem:
+    return Problem(
+        path=problem.path,
+        value="[not shown, the config holds secrets]",
+        rule=problem.rule,
+        fix=problem.fix,
+    )

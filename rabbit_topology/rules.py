@@ -1,0 +1,217 @@
+"""
+What must hold for a topology as a whole: pure functions from the model to problems.
+
+Every rule looks at everything and reports all that it finds. The provider's limits are rules
+here too, since a name that it cannot handle would otherwise fail half-way through an update.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from difflib import get_close_matches
+
+from rabbit_topology import urls
+from rabbit_topology.errors import Problem, path
+from rabbit_topology.model import (
+    BUILT_IN_EXCHANGE_TYPES,
+    PREDECLARED_EXCHANGES,
+    TYPE_ARGUMENT,
+    Broker,
+    QueueType,
+    Topology,
+)
+
+MAX_NAME_BYTES = 255
+"""AMQP's short string. Source: "AMQP 0-9-1 Complete Reference Guide"."""
+
+
+def check(topology: Topology, broker: Broker) -> list[Problem]:
+    """Return every problem of the topology and of how to reach its broker; empty when good."""
+    problems = [problem for rule in _RULES for problem in rule(topology)]
+    return problems + list(_hosts(broker))
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean "x"?`` for the closest of ``known``, or what there is to choose."""
+    choices = sorted(known)
+    close = get_close_matches(name, choices, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {json.dumps(close[0], ensure_ascii=False)}?"
+    return "known are: " + ", ".join(choices) if choices else "none is declared"
+
+
+def show(value: object) -> str:
+    """Return a value as JSON, shortened to what fits on a line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _vhost_name(topology: Topology) -> Iterator[Problem]:
+    yield from _name("topology.vhost", topology.vhost, slash_breaks=False)
+
+
+def _exchange_names(topology: Topology) -> Iterator[Problem]:
+    for name in topology.exchanges:
+        yield from _declared_name(path("topology", "exchanges", name), name)
+
+
+def _queue_names(topology: Topology) -> Iterator[Problem]:
+    for name in topology.queues:
+        yield from _declared_name(path("topology", "queues", name), name)
+
+
+def _declared_name(where: str, name: str) -> Iterator[Problem]:
+    if name.startswith("amq."):
+        yield Problem(
+            path=where,
+            value=show(name),
+            rule='names that begin with "amq." are reserved for the broker',
+            fix="choose another name; bindings may use the broker's own amq. exchanges",
+        )
+    yield from _name(where, name, slash_breaks=True)
+
+
+def _name(where: str, name: str, *, slash_breaks: bool) -> Iterator[Problem]:
+    if not name:
+        yield Problem(path=where, value='""', rule="a name is needed", fix="give it one")
+    size = len(name.encode())
+    if size > MAX_NAME_BYTES:
+        yield Problem(
+            path=where,
+            value=show(name),
+            rule=f"a name has at most {MAX_NAME_BYTES} bytes in UTF-8, this one has {size}",
+            fix="shorten it",
+        )
+    for character in "@/" if slash_breaks else "@":
+        if character in name:
+            yield Problem(
+                path=where,
+                value=show(name),
+                rule=f'"{character}" separates the parts of the provider\'s resource ids, '
+                "so it cannot read back what has it in its name",
+                fix='use another character, for example "." or "-"',
+            )
+
+
+def _exchange_types(topology: Topology) -> Iterator[Problem]:
+    for name, exchange in topology.exchanges.items():
+        if exchange.type not in BUILT_IN_EXCHANGE_TYPES and not exchange.type.startswith("x-"):
+            yield Problem(
+                path=path("topology", "exchanges", name, "type"),
+                value=show(exchange.type),
+                rule="an exchange type is built in, or a plugin's and begins with x-",
+                fix=suggest(exchange.type, BUILT_IN_EXCHANGE_TYPES),
+            )
+
+
+def _queue_settings(topology: Topology) -> Iterator[Problem]:
+    for name, queue in topology.queues.items():
+        if TYPE_ARGUMENT in queue.arguments:
+            yield Problem(
+                path=path("topology", "queues", name, "arguments", TYPE_ARGUMENT),
+                value=show(queue.arguments[TYPE_ARGUMENT]),
+                rule="the queue type has a key of its own",
+                fix="write `type:` instead",
+            )
+        if queue.type is QueueType.CLASSIC:
+            continue
+        for setting, value, needed in (
+            ("durable", queue.durable, True),
+            ("auto_delete", queue.auto_delete, False),
+        ):
+            if value is not needed:
+                yield Problem(
+                    path=path("topology", "queues", name, setting),
+                    value=show(value),
+                    rule=f"a {queue.type} queue is always durable and never auto-deleted",
+                    fix="remove the setting, or write `type: classic`",
+                )
+
+
+def _bindings(topology: Topology) -> Iterator[Problem]:
+    exchanges = {*topology.exchanges, *PREDECLARED_EXCHANGES}
+    for index, binding in enumerate(topology.bindings):
+        here = path("topology", "bindings", index)
+        if (binding.queue is None) == (binding.exchange is None):
+            given = "neither" if binding.queue is None else "both"
+            yield Problem(
+                path=here,
+                value=f"{given} given",
+                rule="a binding has one destination",
+                fix="write either `queue:` or `exchange:`",
+            )
+        if binding.routing_key is not None and binding.routing_keys is not None:
+            yield Problem(
+                path=here,
+                value="both given",
+                rule="a binding has `routing_key:` or `routing_keys:`",
+                fix="put all keys under `routing_keys:`",
+            )
+        if binding.routing_keys == ():
+            yield Problem(
+                path=f"{here}.routing_keys",
+                value="[]",
+                rule="an empty list binds nothing",
+                fix="remove it for the empty routing key, or list the keys",
+            )
+        for key in {route.routing_key for route in binding.routes()}:
+            if len(key.encode()) > MAX_NAME_BYTES:
+                yield Problem(
+                    path=f"{here}.routing_key",
+                    value=show(key),
+                    rule=f"a routing key has at most {MAX_NAME_BYTES} bytes in UTF-8",
+                    fix="shorten it",
+                )
+        for field, name, known, noun in (
+            ("source", binding.source, exchanges, "exchange"),
+            ("exchange", binding.exchange, exchanges, "exchange"),
+            ("queue", binding.queue, set(topology.queues), "queue"),
+        ):
+            if name is not None and name not in known:
+                yield Problem(
+                    path=f"{here}.{field}",
+                    value=show(name),
+                    rule=f"it is not a declared {noun}",
+                    fix=suggest(name, known),
+                )
+
+
+def _duplicate_bindings(topology: Topology) -> Iterator[Problem]:
+    first: dict[str, int] = {}
+    for index, binding in enumerate(topology.bindings):
+        for route in binding.routes():
+            identity = route.model_dump_json()
+            if identity in first:
+                yield Problem(
+                    path=f"topology.bindings[{index}]",
+                    value=f"{show(route.source)} to {show(route.destination)}, "
+                    f"routing key {show(route.routing_key)}",
+                    rule=f"the same binding stands in topology.bindings[{first[identity]}]",
+                    fix="remove one of the two",
+                )
+            first.setdefault(identity, index)
+
+
+def _hosts(broker: Broker) -> Iterator[Problem]:
+    for index, host in enumerate(broker.hosts):
+        try:
+            urls.parse_host(host, tls=broker.tls)
+        except ValueError as error:
+            yield Problem(
+                path=f"broker.hosts[{index}]",
+                value=show(host),
+                rule=str(error),
+                fix='write "host", "host:5672" or "[::1]:5672"',
+            )
+
+
+_RULES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
+    _vhost_name,
+    _exchange_names,
+    _queue_names,
+    _exchange_types,
+    _queue_settings,
+    _bindings,
+    _duplicate_bindings,
+)
