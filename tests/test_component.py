@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+
+import pulumi
+import pulumi_rabbitmq as rabbitmq
+import pytest
+
+from rabbit_topology import Topology, TopologyArgs, parse
+
+VHOST = "rabbitmq:index/vHost:VHost"
+EXCHANGE = "rabbitmq:index/exchange:Exchange"
+QUEUE = "rabbitmq:index/queue:Queue"
+BINDING = "rabbitmq:index/binding:Binding"
+COMPONENT = "rabbit_topology:index:Topology"
+
+EVERYTHING = {
+    "vhost": "v",
+    "exchanges": {
+        "d": {},
+        "t": {"type": "topic", "durable": False, "auto_delete": True},
+        "later": {"type": "x-delayed-message", "arguments": {"x-delayed-type": "direct"}},
+    },
+    "queues": {
+        "quorum": {},
+        "classic": {"type": "classic", "durable": False, "arguments": {"x-max-priority": 5}},
+        "stream": {"type": "stream"},
+    },
+    "bindings": [
+        {"source": "d", "queue": "quorum", "routing_keys": ["a", "b"]},
+        {"source": "d", "exchange": "t", "routing_key": "x"},
+        {"source": "amq.headers", "queue": "stream", "arguments": {"x-match": "all", "n": 1}},
+    ],
+}
+
+
+def args(topology, **changes):
+    settings = {"hosts": ("mq",), "username": "u", "password": "p@ss", **changes}
+    return TopologyArgs(topology=parse(topology)[0], **settings)
+
+
+@pytest.fixture
+def everything(deploy):
+    return deploy(lambda: _export(Topology("it", args(EVERYTHING))))
+
+
+def _export(topology):
+    for name, value in topology.outputs.items():
+        pulumi.export(name, value)
+
+
+def test_counts(everything):
+    assert len(everything.registrations) == 1 + 1 + 3 + 3 + 4
+
+
+def test_every_child_has_the_component_as_parent_and_a_name_from_config_keys(everything):
+    (component,) = everything.of(COMPONENT)
+    children = [it for it in everything.registrations if it is not component]
+    assert {it.parent for it in children} == {component.urn}
+    assert {it.name for it in children} >= {
+        "it/v",
+        "it/v/d",
+        "it/v/quorum",
+        "it/v/d/queue/quorum/a",
+        "it/v/d/queue/quorum/b",
+        "it/v/d/exchange/t/x",
+    }
+
+
+def test_exchanges_on_the_wire(everything):
+    assert everything.one(EXCHANGE, "it/v/d").inputs == {
+        "name": "d",
+        "vhost": "v",
+        "settings": {"type": "direct", "durable": True, "autoDelete": False},
+    }
+    assert everything.one(EXCHANGE, "it/v/t").inputs["settings"] == {
+        "type": "topic",
+        "durable": False,
+        "autoDelete": True,
+    }
+    assert everything.one(EXCHANGE, "it/v/later").inputs["settings"] == {
+        "type": "x-delayed-message",
+        "durable": True,
+        "autoDelete": False,
+        "arguments": {"x-delayed-type": "direct"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "durable", "arguments"),
+    [
+        ("quorum", True, {"x-queue-type": "quorum"}),
+        ("classic", False, {"x-queue-type": "classic", "x-max-priority": 5}),
+        ("stream", True, {"x-queue-type": "stream"}),
+    ],
+)
+def test_queues_on_the_wire_always_have_durable_and_a_type(everything, name, durable, arguments):
+    inputs = everything.one(QUEUE, f"it/v/{name}").inputs
+    assert (inputs["name"], inputs["vhost"]) == (name, "v")
+    assert inputs["settings"]["durable"] is durable
+    assert json.loads(inputs["settings"]["argumentsJson"]) == arguments
+    assert "arguments" not in inputs["settings"]
+
+
+def test_bindings_on_the_wire(everything):
+    assert everything.one(BINDING, "it/v/d/exchange/t/x").inputs == {
+        "source": "d",
+        "destination": "t",
+        "destinationType": "exchange",
+        "vhost": "v",
+        "routingKey": "x",
+    }
+    (headers,) = (it for it in everything.of(BINDING) if it.inputs["source"] == "amq.headers")
+    assert json.loads(headers.inputs["argumentsJson"]) == {"x-match": "all", "n": 1}
+    assert headers.inputs["routingKey"] == ""
+
+
+def test_a_binding_depends_on_both_its_ends(everything):
+    binding = everything.one(BINDING, "it/v/d/queue/quorum/a")
+    assert set(binding.dependencies) == {
+        everything.one(VHOST, "it/v").urn,
+        everything.one(EXCHANGE, "it/v/d").urn,
+        everything.one(QUEUE, "it/v/quorum").urn,
+    }
+    assert binding.delete_before_replace
+
+
+def test_the_default_vhost_is_not_a_resource_since_destroy_would_delete_it(deploy):
+    it = deploy(lambda: _export(Topology("it", args({**EVERYTHING, "vhost": "/"}))))
+    assert not [one for one in it.registrations if one.type == VHOST]
+    assert it.exports["vhost"] == "/"
+    assert it.of(QUEUE)[0].inputs["vhost"] == "/"
+    assert it.exports["connection_url"] == "amqp://u:p%40ss@mq:5672/%2F"
+
+
+def test_outputs(everything):
+    assert everything.exports["vhost"] == "v"
+    assert everything.exports["exchange_urls"] == dict.fromkeys(
+        ["d", "t", "later"], "amqp://mq:5672/v"
+    )
+    assert everything.exports["queue_urls"]["stream"] == "amqp://mq:5672/v"
+    assert everything.exports["connection_url"] == "amqp://u:p%40ss@mq:5672/v"
+    assert everything.exports["addresses"] == {
+        "exchanges": {
+            "d": {"address": "/exchanges/d", "routing_keys": ["a", "b", "x"]},
+            "t": {"address": "/exchanges/t", "routing_keys": []},
+            "later": {"address": "/exchanges/later", "routing_keys": []},
+        },
+        "queues": {
+            "quorum": {"address": "/queues/quorum"},
+            "classic": {"address": "/queues/classic"},
+            "stream": {"address": "/queues/stream"},
+        },
+    }
+
+
+def test_only_the_url_with_credentials_is_secret(everything):
+    assert everything.secret_exports == {"connection_url"}
+
+
+def test_several_hosts_are_lists_and_tls_is_amqps(deploy):
+    hosts = ("a", "[::1]:99")
+    it = deploy(lambda: _export(Topology("it", args(EVERYTHING, hosts=hosts, tls=True))))
+    assert it.exports["queue_urls"]["quorum"] == ["amqps://a:5671/v", "amqps://[::1]:99/v"]
+    assert it.exports["connection_url"] == [
+        "amqps://u:p%40ss@a:5671/v",
+        "amqps://u:p%40ss@[::1]:99/v",
+    ]
+
+
+def test_credentials_may_be_outputs(deploy):
+    secret = pulumi.Output.secret
+    it = deploy(
+        lambda: _export(
+            Topology("it", args(EVERYTHING, username=secret("me"), password=secret("x/y")))
+        )
+    )
+    assert it.exports["connection_url"] == "amqp://me:x%2Fy@mq:5672/v"
+
+
+def test_protect_and_provider_reach_the_children_and_two_instances_live_side_by_side(deploy):
+    def program():
+        provider = rabbitmq.Provider("other", endpoint="http://o", username="u", password="p")
+        options = pulumi.ResourceOptions(protect=True, providers=[provider])
+        Topology("one", args(EVERYTHING), options)
+        Topology("two", args(EVERYTHING))
+
+    it = deploy(program)
+    one = [each for each in it.of(QUEUE) if each.name.startswith("one/")]
+    two = [each for each in it.of(QUEUE) if each.name.startswith("two/")]
+    assert len(one) == len(two) == 3
+    assert all(each.protect and "other" in each.provider for each in one)
+    assert not any(each.protect or "other" in each.provider for each in two)

@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+import rabbit_topology
+
+
+def test_the_public_names_are_these():
+    assert rabbit_topology.__all__ == [
+        "BrokerError",
+        "ConfigError",
+        "Problem",
+        "ProofError",
+        "Topology",
+        "TopologyArgs",
+        "TopologyError",
+        "parse",
+    ]
+    assert all(hasattr(rabbit_topology, name) for name in rabbit_topology.__all__)
