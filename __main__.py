@@ -6,8 +6,8 @@ import pulumi
 
 from rabbit_topology import Topology, config, preflight
 
-stack = config.load()
-preflight.check(stack.management)
-topology = Topology("topology", stack.args)
+args = config.load()
+preflight.check(args.access, args.topology)
+topology = Topology("topology", args)
 for name, value in topology.outputs.items():
     pulumi.export(name, value)

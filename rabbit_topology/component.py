@@ -17,6 +17,8 @@ import pulumi_rabbitmq as rabbitmq
 from pydantic import JsonValue
 
 from rabbit_topology import model, urls
+from rabbit_topology.access import Access
+from rabbit_topology.safety import Safety
 
 DEFAULT_VHOST = "/"
 
@@ -27,10 +29,10 @@ class TopologyArgs:
 
     topology: model.Topology
     """What to declare; checked with `rabbit_topology.parse`."""
-    hosts: tuple[str, ...]
-    """AMQP addresses that services reach the broker at: ``host`` or ``host:port``."""
-    tls: bool = False
-    """Whether services connect with TLS."""
+    access: Access
+    """How to reach the broker, from here and for services."""
+    preview: model.Verdict = model.Verdict.WARN
+    """What a preview does when the update would be refused."""
     username: pulumi.Input[str]
     """The user of `Topology.connection_url`."""
     password: pulumi.Input[str]
@@ -57,7 +59,9 @@ class Topology(pulumi.ComponentResource):
         super().__init__("rabbit_topology:index:Topology", name, None, opts)
         topology = args.topology
         self._prefix = f"{name}/{topology.vhost}"
-        self._child = pulumi.ResourceOptions(parent=self)
+        self._safety = Safety(
+            name=name, access=args.access, topology=topology, preview=args.preview
+        )
         self._vhost = self._declare_vhost(topology.vhost)
         exchanges = {key: self._exchange(key, it) for key, it in topology.exchanges.items()}
         queues = {key: self._queue(key, it) for key, it in topology.queues.items()}
@@ -65,13 +69,13 @@ class Topology(pulumi.ComponentResource):
             self._binding(route, exchanges, queues)
 
         self.vhost = pulumi.Output.from_input(self._vhost)
-        hosts = [urls.parse_host(host, tls=args.tls) for host in args.hosts]
-        plain_urls = _urls(hosts, topology.vhost, tls=args.tls)
+        access = args.access
+        plain_urls = _urls(access, topology.vhost)
         self.exchange_urls = dict.fromkeys(topology.exchanges, plain_urls)
         self.queue_urls = dict.fromkeys(topology.queues, plain_urls)
         self.connection_url = pulumi.Output.secret(
             pulumi.Output.all(self.vhost, args.username, args.password).apply(
-                lambda it: _urls(hosts, it[0], tls=args.tls, username=it[1], password=it[2])
+                lambda it: _urls(access, it[0], username=it[1], password=it[2])
             )
         )
         self.addresses = _addresses(topology)
@@ -91,10 +95,11 @@ class Topology(pulumi.ComponentResource):
     def _declare_vhost(self, name: str) -> pulumi.Input[str]:
         if name == DEFAULT_VHOST:
             return name  # every broker has it, and a destroy must not take it away
-        return rabbitmq.VHost(self._prefix, name=name, opts=self._child).name
+        options = pulumi.ResourceOptions(parent=self, hooks=self._safety.vhost)
+        return rabbitmq.VHost(self._prefix, name=name, opts=options).name
 
     def _exchange(self, name: str, exchange: model.Exchange) -> rabbitmq.Exchange:
-        return rabbitmq.Exchange(
+        resource = rabbitmq.Exchange(
             f"{self._prefix}/{name}",
             name=name,
             vhost=self._vhost,
@@ -104,11 +109,13 @@ class Topology(pulumi.ComponentResource):
                 auto_delete=exchange.auto_delete,
                 arguments=dict(exchange.arguments) or None,
             ),
-            opts=self._child,
+            opts=pulumi.ResourceOptions(parent=self, hooks=self._safety.exchange),
         )
+        self._safety.watch("exchange", name, resource)
+        return resource
 
     def _queue(self, name: str, queue: model.Queue) -> rabbitmq.Queue:
-        return rabbitmq.Queue(
+        resource = rabbitmq.Queue(
             f"{self._prefix}/{name}",
             name=name,
             vhost=self._vhost,
@@ -118,8 +125,14 @@ class Topology(pulumi.ComponentResource):
                 # As JSON, since the provider's plain arguments turn numbers into strings.
                 arguments_json=_canonical(queue.declared_arguments()),
             ),
-            opts=self._child,
+            opts=pulumi.ResourceOptions(
+                parent=self,
+                hooks=self._safety.queue(name),
+                retain_on_delete=queue.on_delete is model.OnDelete.RETAIN or None,
+            ),
         )
+        self._safety.watch("queue", name, resource)
+        return resource
 
     def _binding(
         self,
@@ -130,7 +143,7 @@ class Topology(pulumi.ComponentResource):
         source = exchanges.get(route.source)
         destinations = queues if route.kind == "queue" else exchanges
         destination = destinations.get(route.destination)
-        rabbitmq.Binding(
+        resource = rabbitmq.Binding(
             f"{self._prefix}/{route_name(route)}",
             # Names as outputs, so that a binding is replaced together with its ends; one that
             # names them in plain text would vanish with them and stay away.
@@ -142,8 +155,11 @@ class Topology(pulumi.ComponentResource):
             arguments_json=_canonical(route.arguments) if route.arguments else None,
             # A new binding that equals the old is the old one: created first, it would then be
             # deleted with it.
-            opts=pulumi.ResourceOptions(parent=self, delete_before_replace=True),
+            opts=pulumi.ResourceOptions(
+                parent=self, delete_before_replace=True, hooks=self._safety.binding(route)
+            ),
         )
+        self._safety.watch_binding(route, resource)
 
 
 def route_name(route: model.Route) -> str:
@@ -162,15 +178,11 @@ def _canonical(arguments: Mapping[str, JsonValue]) -> str:
 
 
 def _urls(
-    hosts: list[urls.Address],
-    vhost: str,
-    *,
-    tls: bool,
-    username: str | None = None,
-    password: str = "",
+    access: Access, vhost: str, *, username: str | None = None, password: str = ""
 ) -> str | list[str]:
     all_urls = [
-        urls.amqp_url(host, vhost, tls=tls, username=username, password=password) for host in hosts
+        urls.amqp_url(address, vhost, tls=access.tls, username=username, password=password)
+        for address in access.addresses
     ]
     return all_urls[0] if len(all_urls) == 1 else all_urls
 

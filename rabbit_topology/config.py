@@ -7,12 +7,13 @@ Source: "Configuration", Pulumi documentation.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 import pulumi
 from pulumi.runtime.config import is_config_secret
 
+from rabbit_topology import urls
+from rabbit_topology.access import Access
 from rabbit_topology.component import TopologyArgs
 from rabbit_topology.errors import ConfigError, Problem
 from rabbit_topology.management import Management
@@ -22,17 +23,7 @@ PROJECT = "rabbit-topology"
 PROVIDER = "rabbitmq"
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Stack:
-    """What one stack's config says."""
-
-    args: TopologyArgs
-    """What the `Topology` component needs."""
-    management: Management
-    """The broker's management API, with the provider's own credentials."""
-
-
-def load() -> Stack:
+def load() -> TopologyArgs:
     """Read and check the whole config of the current stack.
 
     Raises:
@@ -60,29 +51,35 @@ def load() -> Stack:
             )
         )
     try:
-        topology, broker = parse(
-            _object("topology"), _object("broker"), secret=_is_secret("topology", "broker")
+        topology, broker, safety = parse(
+            _object("topology"),
+            _object("broker"),
+            _object("safety"),
+            secret=_is_secret("topology", "broker"),
         )
     except ConfigError as error:
         raise pulumi.RunError(str(ConfigError([*problems, *error.problems]))) from None
     if problems:
         raise pulumi.RunError(str(ConfigError(problems)))
     endpoint = settings["endpoint"]
-    return Stack(
-        args=TopologyArgs(
-            topology=topology,
-            hosts=broker.hosts or (_amqp_host(endpoint),),
+    management = Management(
+        endpoint=endpoint,
+        username=settings["username"],
+        password=settings["password"],
+        ca_file=provider.get("cacertFile"),
+        insecure=provider.get_bool("insecure") or False,
+    )
+    hosts = broker.hosts or (_amqp_host(endpoint),)
+    return TopologyArgs(
+        topology=topology,
+        access=Access(
+            management=management,
+            addresses=[urls.parse_host(host, tls=broker.tls) for host in hosts],
             tls=broker.tls,
-            username=settings["username"],
-            password=provider.require_secret("password"),
         ),
-        management=Management(
-            endpoint=endpoint,
-            username=settings["username"],
-            password=settings["password"],
-            ca_file=provider.get("cacertFile"),
-            insecure=provider.get_bool("insecure") or False,
-        ),
+        username=settings["username"],
+        password=provider.require_secret("password"),
+        preview=safety.preview,
     )
 
 

@@ -39,7 +39,7 @@ def read(stack: str | None = None) -> Deployed:
     outputs = _pulumi("stack", "output", "--json", "--show-secrets", *chosen)
     if "connection_url" not in outputs:
         raise TopologyError("the stack has no outputs yet: run `pulumi up` first")
-    topology, _ = parse(
+    topology, *_ = parse(
         _value(config, "rabbit-topology:topology"), _value(config, "rabbit-topology:broker")
     )
     management = Management(

@@ -20,6 +20,20 @@ PREDECLARED_EXCHANGES = ("amq.direct", "amq.fanout", "amq.topic", "amq.headers",
 
 TYPE_ARGUMENT = "x-queue-type"
 
+MAX_NAME_BYTES = 255
+"""AMQP's short string. Source: "AMQP 0-9-1 Complete Reference Guide"."""
+
+
+class OnDelete(StrEnum):
+    """What happens to a queue, and what it holds, when it leaves the config or the stack goes."""
+
+    REFUSE = "refuse"
+    """It is deleted only if it is exactly empty and has no consumers."""
+    DISCARD = "discard"
+    """It is deleted with whatever it holds."""
+    RETAIN = "retain"
+    """It stays on the broker and is no longer managed."""
+
 
 class QueueType(StrEnum):
     """The queue types of RabbitMQ. Source: "Queues", RabbitMQ documentation."""
@@ -27,6 +41,15 @@ class QueueType(StrEnum):
     CLASSIC = "classic"
     QUORUM = "quorum"
     STREAM = "stream"
+
+
+class Verdict(StrEnum):
+    """What a preview does about an update that would be refused."""
+
+    WARN = "warn"
+    """It says so and succeeds."""
+    ERROR = "error"
+    """It says so and fails."""
 
 
 class _Frozen(BaseModel):
@@ -62,6 +85,9 @@ class Queue(_Frozen):
     """Survives a restart of the broker. Quorum queues and streams always do."""
     auto_delete: bool = False
     """Deleted by the broker when its last consumer goes. Classic queues only."""
+    on_delete: OnDelete = OnDelete.REFUSE
+    """`refuse`: deleted only when empty and without consumers; `discard`: with all it holds;
+    `retain`: left on the broker. Takes effect with the next `pulumi up`."""
     arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Further arguments, sent as they are written: numbers stay numbers."""
 
@@ -144,3 +170,10 @@ class Broker(_Frozen):
     """AMQP addresses, `host` or `host:port`, IPv6 in brackets; default: the endpoint's host."""
     tls: bool = False
     """Services connect with TLS: `amqps`, default port 5671 instead of 5672."""
+
+
+class SafetySettings(_Frozen):
+    """How careful a stack is. Updates are always safe; this is about previews."""
+
+    preview: Verdict = Verdict.WARN
+    """What `pulumi preview` does when the update would be refused: `warn` or `error`."""

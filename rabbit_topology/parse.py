@@ -15,7 +15,7 @@ from pydantic_core import ErrorDetails
 
 from rabbit_topology import rules
 from rabbit_topology.errors import ConfigError, Problem, path
-from rabbit_topology.model import Broker, Topology
+from rabbit_topology.model import Broker, SafetySettings, Topology
 
 SHORTEST = """
   rabbit-topology:topology:
@@ -28,17 +28,18 @@ _Model = TypeVar("_Model", bound=BaseModel)
 
 
 def parse(
-    topology: object, broker: object = None, *, secret: bool = False
-) -> tuple[Topology, Broker]:
-    """Turn two mappings, the values of the config keys, into the checked model.
+    topology: object, broker: object = None, safety: object = None, *, secret: bool = False
+) -> tuple[Topology, Broker, SafetySettings]:
+    """Turn mappings, the values of the config keys, into the checked model.
 
     Args:
         topology: The value of `rabbit-topology:topology`.
         broker: The value of `rabbit-topology:broker`; None is all defaults.
+        safety: The value of `rabbit-topology:safety`; None is all defaults.
         secret: The config holds encrypted values: problems then do not show any value.
 
     Raises:
-        ConfigError: With every problem of both, in config order.
+        ConfigError: With every problem of all, in config order.
     """
     problems: list[Problem] = []
     if topology is None:
@@ -51,10 +52,11 @@ def parse(
         raise ConfigError([missing])
     parsed = _model(Topology, "topology", topology, problems)
     reachable = _model(Broker, "broker", {} if broker is None else broker, problems)
+    careful = _model(SafetySettings, "safety", {} if safety is None else safety, problems)
     problems += rules.check(parsed, reachable)
     if problems:
         raise ConfigError([_hide(problem) for problem in problems] if secret else problems)
-    return parsed, reachable
+    return parsed, reachable, careful
 
 
 def _model(model: type[_Model], root: str, data: Any, problems: list[Problem]) -> _Model:

@@ -15,15 +15,13 @@ from rabbit_topology import urls
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import (
     BUILT_IN_EXCHANGE_TYPES,
+    MAX_NAME_BYTES,
     PREDECLARED_EXCHANGES,
     TYPE_ARGUMENT,
     Broker,
     QueueType,
     Topology,
 )
-
-MAX_NAME_BYTES = 255
-"""AMQP's short string. Source: "AMQP 0-9-1 Complete Reference Guide"."""
 
 
 def check(topology: Topology, broker: Broker) -> list[Problem]:

@@ -6,7 +6,9 @@ import pulumi
 import pulumi_rabbitmq as rabbitmq
 import pytest
 
-from rabbit_topology import Topology, TopologyArgs, parse
+from rabbit_topology import Topology, TopologyArgs, parse, urls
+from rabbit_topology.access import Access
+from rabbit_topology.management import Management
 
 VHOST = "rabbitmq:index/vHost:VHost"
 EXCHANGE = "rabbitmq:index/exchange:Exchange"
@@ -34,9 +36,15 @@ EVERYTHING = {
 }
 
 
-def args(topology, **changes):
-    settings = {"hosts": ("mq",), "username": "u", "password": "p@ss", **changes}
-    return TopologyArgs(topology=parse(topology)[0], **settings)
+def args(topology, *, hosts=("mq",), tls=False, username="u", password="p@ss"):
+    access = Access(
+        management=Management(endpoint="http://mq:15672", username="u", password="p@ss"),
+        addresses=[urls.parse_host(host, tls=tls) for host in hosts],
+        tls=tls,
+    )
+    return TopologyArgs(
+        topology=parse(topology)[0], access=access, username=username, password=password
+    )
 
 
 @pytest.fixture

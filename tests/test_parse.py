@@ -30,7 +30,7 @@ def only(topology, broker=None):
 
 
 def test_seed_with_all_defaults():
-    topology, broker = parse(SEED)
+    topology, broker, _ = parse(SEED)
     assert topology.queues["requests"].type is QueueType.QUORUM
     assert topology.queues["requests"].durable
     assert topology.exchanges["inference"].durable
@@ -38,13 +38,13 @@ def test_seed_with_all_defaults():
 
 
 def test_nothing_behind_a_name_means_all_defaults():
-    topology, _ = parse(with_(queues={"requests": None}, exchanges={"inference": None}))
+    topology, *_ = parse(with_(queues={"requests": None}, exchanges={"inference": None}))
     assert topology.queues["requests"].type is QueueType.QUORUM
 
 
 def test_the_queue_type_is_always_among_the_arguments_and_numbers_stay_numbers():
     queues = {"requests": {"type": "classic", "arguments": {"x-max-priority": 5}}}
-    topology, _ = parse(with_(queues=queues))
+    topology, *_ = parse(with_(queues=queues))
     assert topology.queues["requests"].declared_arguments() == {
         "x-queue-type": "classic",
         "x-max-priority": 5,
@@ -53,7 +53,7 @@ def test_the_queue_type_is_always_among_the_arguments_and_numbers_stay_numbers()
 
 def test_several_routing_keys_are_several_routes():
     binding = {"source": "inference", "queue": "requests", "routing_keys": ["a", "b"]}
-    topology, _ = parse(with_(bindings=[binding]))
+    topology, *_ = parse(with_(bindings=[binding]))
     assert [it.routing_key for it in topology.routes()] == ["a", "b"]
 
 

@@ -1,0 +1,277 @@
+"""
+Both ways to a broker, management API and AMQP, and the lock that one run at a time holds.
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from hashlib import sha256
+from threading import Event, Lock, Thread
+from typing import Any
+from urllib.parse import quote
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker
+
+from rabbit_topology.errors import BrokerError
+from rabbit_topology.management import Management, NotFoundError
+from rabbit_topology.model import MAX_NAME_BYTES
+from rabbit_topology.urls import Address
+
+PREFIX = "rabbit-topology."
+"""What the names of everything begin with that a run leaves on a broker while it works."""
+
+
+def own_name(role: str, name: str) -> str:
+    """Return the name of a helper object for ``name``; a hash ends it where it is too long."""
+    whole = f"{PREFIX}{role}.{name}"
+    if len(whole.encode()) <= MAX_NAME_BYTES:
+        return whole
+    digest = sha256(name.encode()).hexdigest()[:16]
+    kept = whole.encode()[: MAX_NAME_BYTES - 17].decode(errors="ignore")
+    return f"{kept}~{digest}"
+
+
+LOCK_QUEUE = f"{PREFIX}lock"
+_CONNECT_SECONDS = 5.0
+
+
+class NoAmqpError(BrokerError):
+    """None of the broker's AMQP addresses can be reached from here."""
+
+
+class LockedError(BrokerError):
+    """Another run is changing the same vhost."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Access:
+    """A broker's management API and its AMQP addresses, with one administrator's credentials."""
+
+    management: Management
+    addresses: Sequence[Address]
+    tls: bool = False
+    _locks: dict[str, _HeldLock] = field(default_factory=dict, repr=False)
+    _guard: Lock = field(default_factory=Lock, repr=False)
+
+    @contextmanager
+    def channel(self, vhost: str) -> Iterator[BlockingChannel]:
+        """Open a channel with publisher confirms on the first address that answers.
+
+        Raises:
+            NoAmqpError: None answers.
+            BrokerError: The broker refuses the user, or the vhost to the user.
+        """
+        connection = self._connect(vhost)
+        try:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            yield channel
+        finally:
+            if connection.is_open:
+                connection.close()
+
+    @contextmanager
+    def _as_broker_error(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except AMQPError as error:
+            raise BrokerError(
+                self.management.endpoint, f"{what}: {error or type(error).__name__}"
+            ) from None
+
+    def lock(self, vhost: str) -> None:
+        """Hold the vhost's lock until this process ends, however it ends.
+
+        The lock is an exclusive queue: the broker frees it with the connection, so that a run
+        that was killed never blocks the next one.
+
+        Raises:
+            LockedError: Another run holds it.
+        """
+        with self._guard:
+            held = self._locks.get(vhost)
+            if held is None or not held.alive:
+                with self._as_broker_error(f"cannot lock vhost {vhost!r}"):
+                    self._locks[vhost] = _HeldLock(self._connect(vhost), self.management.endpoint)
+
+    def path(self, kind: str, vhost: str, *names: str) -> str:
+        """Return a management path, each part percent-encoded: ``/queues/{vhost}/{name}``."""
+        return "/".join([f"/{kind}", *(quote(part, safe="") for part in (vhost, *names))])
+
+    def exists(self, kind: str, vhost: str, name: str) -> bool:
+        """Tell whether there is such an object; ``kind`` is ``queues`` or ``exchanges``."""
+        try:
+            self.management.get(f"{self.path(kind, vhost, name)}?disable_stats=true")
+        except NotFoundError:
+            return False
+        return True
+
+    def request_if_there(
+        self, method: str, kind: str, vhost: str, *names: str, body: object = None
+    ) -> None:
+        """Send a request about an object that may be gone; then it does nothing."""
+        try:
+            self.management.request(method, self.path(kind, vhost, *names), body)
+        except NotFoundError:
+            return
+
+    def bindings(self, kind: str, vhost: str, name: str, end: str = "") -> list[dict[str, Any]]:
+        """Return a queue's bindings, or those with an exchange as ``source`` or ``destination``.
+
+        An object that does not exist has none.
+        """
+        side = f"/{end}" if end else ""
+        try:
+            found: list[dict[str, Any]] = self.management.get(
+                f"{self.path(kind, vhost, name)}/bindings{side}"
+            )
+        except NotFoundError:
+            return []
+        return found
+
+    def bind(
+        self,
+        vhost: str,
+        source: str,
+        kind: str,
+        destination: str,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """Bind a queue (``kind`` is ``q``) or an exchange (``e``), if both ends exist.
+
+        By way of the management API, as the provider does: numbers get the same AMQP types.
+        """
+        body = {"routing_key": key, "arguments": dict(arguments)}
+        self.request_if_there("POST", "bindings", vhost, "e", source, kind, destination, body=body)
+
+    def unbind(self, vhost: str, it: Mapping[str, Any]) -> None:
+        """Remove one binding as `bindings` lists it."""
+        kind = "q" if it["destination_type"] == "queue" else "e"
+        ends = ("e", it["source"], kind, it["destination"], it["properties_key"])
+        self.request_if_there("DELETE", "bindings", vhost, *ends)
+
+    def policies(self, vhost: str, *, operator: bool = False) -> list[dict[str, Any]]:
+        """Return all policies, or operator policies, of a vhost."""
+        kind = "operator-policies" if operator else "policies"
+        found: list[dict[str, Any]] = self.management.get(self.path(kind, vhost))
+        return found
+
+    def effective_policy(
+        self, vhost: str, name: str, apply_to: str, *, operator: bool = False, but: str = ""
+    ) -> dict[str, Any]:
+        """Return the definition of the one policy, other than ``but``, that applies to a name."""
+        others = {"queues": "exchanges", "exchanges": "queues"}[apply_to]
+        matching = [
+            it
+            for it in self.policies(vhost, operator=operator)
+            if others not in it["apply-to"] and it["name"] != but and _matches(it["pattern"], name)
+        ]
+        best: dict[str, Any] = max(matching, key=lambda it: it["priority"], default={})
+        definition: dict[str, Any] = best.get("definition", {})
+        return definition
+
+    def override_policy(
+        self, vhost: str, policy: str, name: str, apply_to: str, definition: Mapping[str, Any]
+    ) -> None:
+        """Make ``policy`` the one that applies to the object ``name`` and to nothing else."""
+        others = [it["priority"] for it in self.policies(vhost) if it["name"] != policy]
+        self.management.request(
+            "PUT",
+            self.path("policies", vhost, policy),
+            {
+                "pattern": f"^{re.escape(name)}$",
+                "definition": dict(definition),
+                "apply-to": apply_to,
+                "priority": max(others, default=0) + 1,
+            },
+        )
+
+    def _connect(self, vhost: str) -> pika.BlockingConnection:
+        failures = []
+        for address in self.addresses:
+            try:
+                return pika.BlockingConnection(self._parameters(address, vhost))
+            except AMQPConnectionError as error:
+                text = str(error) or type(error).__name__
+                if "ACCESS_REFUSED" in text or "NOT_ALLOWED" in text:
+                    raise BrokerError(
+                        self.management.endpoint,
+                        f"{address}: user {self.management.username!r} may not open vhost "
+                        f"{vhost!r} ({text}); run rabbitmqctl set_permissions -p '{vhost}' "
+                        f"{self.management.username} '.*' '.*' '.*'",
+                    ) from None
+                failures.append(f"{address} ({text})")
+            except OSError as error:
+                failures.append(f"{address} ({error})")
+        raise NoAmqpError(
+            self.management.endpoint,
+            f"no AMQP address of the broker answers here: {', '.join(failures)}; "
+            "rabbit-topology:broker.hosts names them",
+        )
+
+    def _parameters(self, address: Address, vhost: str) -> pika.ConnectionParameters:
+        return pika.ConnectionParameters(
+            host=address.host,
+            port=address.port,
+            virtual_host=vhost,
+            credentials=pika.PlainCredentials(self.management.username, self.management.password),
+            ssl_options=pika.SSLOptions(self._tls_context, address.host) if self.tls else None,
+            socket_timeout=_CONNECT_SECONDS,
+            stack_timeout=_CONNECT_SECONDS * 2,
+            client_properties={"connection_name": "rabbit-topology"},
+        )
+
+    @cached_property
+    def _tls_context(self) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=self.management.ca_file)
+        if self.management.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+
+def _matches(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return True  # the broker's dialect knows more than Python's: then be careful
+
+
+class _HeldLock:
+    """An exclusive queue on a connection of its own; a thread answers the broker's heartbeats."""
+
+    def __init__(self, connection: pika.BlockingConnection, endpoint: str) -> None:
+        self._connection = connection
+        self._ended = Event()
+        channel = connection.channel()
+        try:
+            channel.queue_declare(LOCK_QUEUE, exclusive=True)
+        except ChannelClosedByBroker as error:
+            connection.close()
+            if error.reply_code != 405:  # RESOURCE_LOCKED
+                raise
+            raise LockedError(
+                endpoint,
+                "another run is changing this vhost right now (it holds the exclusive queue "
+                f"{LOCK_QUEUE!r}); nothing was changed, run again when it has ended",
+            ) from None
+        Thread(target=self._keep, daemon=True).start()
+
+    @property
+    def alive(self) -> bool:
+        return not self._ended.is_set()
+
+    def _keep(self) -> None:
+        try:
+            while True:
+                self._connection.process_data_events(time_limit=1)
+        except AMQPError:
+            self._ended.set()

@@ -1,0 +1,274 @@
+"""
+What a queue holds, exactly, at the moment of asking.
+
+Which source is exact differs by queue type, and is written down in docs/exactness.md:
+
+- ready: a passive declare over AMQP asks the queue's own process, classic and quorum;
+- unacknowledged, classic: the management API asks the queue's process when it is told to leave
+  the statistics out;
+- unacknowledged, quorum: a passive declare counts every consumer that holds a message, cancelled
+  ones and `basic.get` included: nobody there means nothing held. With consumers there, the
+  queue's own tick tells, up to its interval later;
+- streams: reading is not destructive, so a read from the first offset tells.
+
+Source: "Queues", "Quorum Queues", "Streams", "HTTP API Reference", RabbitMQ documentation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pika.exceptions import AMQPError, ChannelClosedByBroker
+
+from rabbit_topology.access import PREFIX, Access, NoAmqpError
+from rabbit_topology.errors import BrokerError
+from rabbit_topology.management import NotFoundError
+from rabbit_topology.model import TYPE_ARGUMENT, QueueType
+
+STREAM_PATIENCE_SECONDS = 1.5
+"""How long a stream's first message may take to arrive before the stream counts as empty."""
+
+TICK_PATIENCE_SECONDS = 60.0
+"""How long two rounds of statistics may take, 10 s by default, before asking is given up."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Contents:
+    """The messages and consumers of one queue."""
+
+    ready: int
+    unacknowledged: int
+    consumers: int
+
+    @property
+    def empty(self) -> bool:
+        """No message is in it, neither waiting nor with a consumer."""
+        return self.ready == 0 and self.unacknowledged == 0
+
+    @property
+    def in_use(self) -> bool:
+        """Deleting it would lose a message, or take a queue away from under a consumer."""
+        return not self.empty or self.consumers > 0
+
+    def __str__(self) -> str:
+        return (
+            f"{self.ready:,} ready, {self.unacknowledged:,} unacknowledged, "
+            f"{self.consumers:,} consumer{'' if self.consumers == 1 else 's'}"
+        )
+
+
+def describe(access: Access, vhost: str, name: str) -> dict[str, Any] | None:
+    """Return a queue as the management API knows it at this moment, None if it does not exist.
+
+    Without statistics: for a classic queue the message counts then come from the queue itself.
+    """
+    path = access.path("queues", vhost, name)
+    try:
+        found: dict[str, Any] = access.management.get(
+            f"{path}?disable_stats=true&enable_queue_totals=true"
+        )
+    except NotFoundError:
+        return None
+    return found
+
+
+def queue_type(described: Mapping[str, Any]) -> QueueType:
+    """Return a described queue's type."""
+    stated = described.get("type") or described.get("arguments", {}).get(TYPE_ARGUMENT)
+    # 3.10 answers with the Erlang module's name for some types.
+    for kind in QueueType:
+        if kind.value in str(stated or QueueType.CLASSIC):
+            return kind
+    return QueueType.CLASSIC
+
+
+def read(access: Access, vhost: str, name: str) -> Contents | None:  # noqa: PLR0911 - one a source
+    """Return what a queue holds, None if it does not exist.
+
+    Exact, and immediate but for one case: messages that consumers of a quorum queue hold are
+    known when the broker's statistics have gone round, and until then this waits.
+
+    Raises:
+        BrokerError: The broker cannot be asked, or its answer cannot be trusted.
+    """
+    described = describe(access, vhost, name)
+    if described is None:
+        return None
+    try:
+        with access.channel(vhost) as channel:
+            declared = channel.queue_declare(name, passive=True).method
+            ready, consumers = declared.message_count, declared.consumer_count
+            match queue_type(described):
+                case QueueType.CLASSIC:
+                    return _classic(access, vhost, name, ready, consumers)
+                case QueueType.STREAM:
+                    held = ready or _first_of_stream(channel, name)
+                    return Contents(ready=held, unacknowledged=0, consumers=consumers)
+    except NoAmqpError:
+        if queue_type(described) is not QueueType.CLASSIC:
+            return _by_statistics(access, vhost, name)
+        listed = access.management.get(access.path("queues", vhost, name))
+        return _classic(access, vhost, name, 0, listed.get("consumers") or 0)
+    except ChannelClosedByBroker as error:
+        if error.reply_code == 404:
+            return None
+        raise BrokerError(
+            access.management.endpoint, f"queue {name!r} cannot be asked: {error.reply_text}"
+        ) from None
+    except AMQPError as error:
+        raise BrokerError(
+            access.management.endpoint, f"queue {name!r} cannot be asked: {error!r}"
+        ) from None
+    if consumers == 0:
+        return Contents(ready=ready, unacknowledged=0, consumers=0)
+    settled = _by_statistics(access, vhost, name)
+    return settled and Contents(
+        ready=max(ready, settled.ready),
+        unacknowledged=settled.unacknowledged,
+        consumers=consumers,
+    )
+
+
+def quick(access: Access, vhost: str, name: str) -> Contents | None:
+    """Return what a queue holds without ever waiting: for previews and progress, not for verdicts.
+
+    The unacknowledged messages of a quorum queue with consumers may be some seconds old.
+    """
+    described = describe(access, vhost, name)
+    if described is None:
+        return None
+    ready, unacknowledged = (
+        described.get(key) or 0 for key in ("messages_ready", "messages_unacknowledged")
+    )
+    consumers = 0
+    try:
+        with access.channel(vhost) as channel:
+            declared = channel.queue_declare(name, passive=True).method
+            ready, consumers = declared.message_count, declared.consumer_count
+    except (BrokerError, AMQPError):
+        pass  # the management API's numbers will do for a preview
+    return Contents(ready=ready, unacknowledged=unacknowledged, consumers=consumers)
+
+
+def survey(access: Access, vhost: str) -> dict[str, Contents]:
+    """Return what each queue of a vhost holds, helpers of unfinished runs left out.
+
+    Whether one is in use is exact, as in `read`; the number of messages that consumers of a
+    quorum queue hold may be some seconds old. A stream counts as in use by its own counter,
+    which lags by a second or two: ask `read` before it is deleted.
+    """
+    try:
+        listed = access.management.get(
+            f"{access.path('queues', vhost)}?disable_stats=true&enable_queue_totals=true"
+        )
+    except NotFoundError:
+        return {}
+    return {
+        it["name"]: found
+        for it in listed
+        if not it["name"].startswith(PREFIX)
+        and not it.get("exclusive")
+        and (found := quick(access, vhost, it["name"]))
+    }
+
+
+def wait_until_empty(
+    access: Access, vhost: str, name: str, *, report: Callable[[str], None], patience: float
+) -> bool:
+    """Wait until a queue that gets no new messages is empty; False when one is ready again.
+
+    Ready and held messages are looked at as one sum, which only falls: looked at one after the
+    other, a message that a consumer gives back and takes again could be missed. A sum above 0
+    that becomes 0 is a fresh 0, so that under traffic one round of statistics is enough.
+
+    Raises:
+        TimeoutError: Consumers hold messages for longer than ``patience`` seconds.
+        BrokerError: The broker cannot be asked.
+    """
+    deadline = time.monotonic() + patience
+    last, leader = 0, None
+    while True:
+        described = describe(access, vhost, name)
+        if described is None:
+            return True
+        now = quick(access, vhost, name)
+        if now is not None and now.ready:
+            return False
+        total = described.get("messages") or 0
+        if total == 0:
+            # Of a leader on another node, or one just elected, the number may be missing.
+            if last and described.get("leader") == leader:
+                return True
+            settled = read(access, vhost, name)
+            if settled is None or settled.empty:
+                return True
+            if settled.ready:
+                return False
+            total = settled.unacknowledged
+        if total != last:
+            report(f"waiting for consumers to finish {total:,} messages of queue {name}")
+        if time.monotonic() > deadline:
+            raise TimeoutError
+        last, leader = total, described.get("leader")
+        time.sleep(0.1)
+
+
+def _classic(access: Access, vhost: str, name: str, ready: int, consumers: int) -> Contents | None:
+    # Asked again after the passive declare: a message that a consumer gives back in between is
+    # then seen in one of the two.
+    described = describe(access, vhost, name)
+    if described is None:
+        return None
+    if described.get("messages_unacknowledged") is None:
+        return _by_statistics(access, vhost, name)
+    return Contents(
+        ready=max(ready, described["messages_ready"]),
+        unacknowledged=described["messages_unacknowledged"],
+        consumers=consumers,
+    )
+
+
+def _first_of_stream(channel: Any, name: str) -> int:
+    """Return 1 if a stream has a message, else 0; its own counter lags by a second or two."""
+    channel.basic_qos(prefetch_count=1)
+    arguments = {"x-stream-offset": "first"}
+    for method, _, _ in channel.consume(
+        name, arguments=arguments, inactivity_timeout=STREAM_PATIENCE_SECONDS
+    ):
+        return 0 if method is None else 1
+    return 0
+
+
+def _by_statistics(access: Access, vhost: str, name: str) -> Contents | None:
+    """Return the broker's statistics once they are certainly newer than the call.
+
+    The queue's process publishes them at its own interval, the management plugin collects them at
+    another. Its reductions grow from one publication to the next. The second change seen was
+    therefore published after the first was collected, hence after the call.
+    """
+    path = access.path("queues", vhost, name)
+    deadline = time.monotonic() + TICK_PATIENCE_SECONDS
+    seen: list[int] = []
+    while time.monotonic() < deadline:
+        try:
+            answer = access.management.get(path)
+        except NotFoundError:
+            return None
+        reductions = answer.get("reductions")
+        if reductions is not None and reductions not in seen:
+            seen.append(reductions)
+        if len(seen) > 2:
+            return Contents(
+                ready=answer["messages_ready"],
+                unacknowledged=answer["messages_unacknowledged"],
+                consumers=answer["consumers"],
+            )
+        time.sleep(0.25)
+    raise BrokerError(
+        access.management.endpoint,
+        f"the broker publishes no statistics of queue {name!r}, so whether it is empty is not "
+        "known; make an AMQP address reachable (rabbit-topology:broker.hosts)",
+    )

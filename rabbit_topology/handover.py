@@ -1,0 +1,311 @@
+"""
+Replacing a queue without losing a message, under live publishers and consumers.
+
+A queue's type, durability and arguments cannot be changed: it has to be deleted and declared
+anew. The engine does that in an order of its own: bindings, queue, queue, bindings. Around it:
+
+1. Before the first binding goes, a *stand-in*, a fanout exchange, is bound to every source just
+   as the queue is, and the queue to it. A message that takes both ways enters the queue once,
+   since the broker routes it to each queue once: nothing arrives twice, nothing is missed.
+2. Before the queue goes, one switch at the stand-in sends what is published into a *holding*
+   queue instead. What the queue holds is moved into a *drained* queue, consumers finish what they
+   have, and the queue is deleted when it is exactly empty.
+3. After the new queue is there: the drained messages are moved into it, then the held ones, and
+   shortly before the last of them the stand-in is switched to the new queue. The bindings are
+   made, the stand-in and the two queues go.
+
+Every step can be done twice, and finds by the broker's own objects how far the last run came.
+Source: "Exchange to Exchange Bindings", "Dynamic Shovels", RabbitMQ documentation.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote
+
+from pika.exceptions import ChannelClosedByBroker
+
+from rabbit_topology import contents, shovel
+from rabbit_topology.access import LOCK_QUEUE, PREFIX, Access, own_name
+from rabbit_topology.errors import BrokerError
+from rabbit_topology.management import NotFoundError
+from rabbit_topology.model import Queue, QueueType, Route
+
+PATIENCE_SECONDS = 900.0
+"""How long consumers may take to finish what they hold, before everything is put back."""
+
+SETTLE_SECONDS = 0.3
+"""How long messages that were routed before a switch may still be on their way to a queue."""
+
+SWITCH_AT = 500
+"""With so many messages left in the holding queue, publishers are switched to the new queue."""
+
+_LIFETIME_KEYS = (
+    "message-ttl",
+    "dead-letter-exchange",
+    "dead-letter-routing-key",
+)
+_DROPPING_KEYS = {"max-length", "max-length-bytes", "max-in-memory-length", "expires"}
+_NEUTRAL = {"max-length": 2**40}
+"""A policy needs a definition; this one changes nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handover:
+    """One queue's way from its old declaration to its new one."""
+
+    access: Access
+    vhost: str
+    name: str
+    report: Callable[[str], None]
+
+    @property
+    def stand_in(self) -> str:
+        """The fanout exchange that takes the queue's place at its sources."""
+        return own_name("stand-in", self.name)
+
+    @property
+    def holding(self) -> str:
+        """The queue that takes what is published while the queue is away."""
+        return own_name("holding", self.name)
+
+    @property
+    def drained(self) -> str:
+        """The queue, and the exchange to it, that takes what the queue held before."""
+        return own_name("drained", self.name)
+
+    def shadow(self, route: Route) -> None:
+        """Give ``route``, which is about to be unbound, a second way into the queue."""
+        if not self._exists("queues", self.name):
+            return  # nothing left to lead to
+        self._begin()
+        self._bind(route.source, "e", self.stand_in, route.routing_key, dict(route.arguments))
+
+    def take_over(self, new: Queue) -> None:
+        """Empty the queue, holding whatever is published to it, and delete it.
+
+        Raises:
+            BrokerError: Something stands in the way; everything is then as it was.
+        """
+        described = contents.describe(self.access, self.vhost, self.name)
+        if described is None:
+            return
+        old_type = contents.queue_type(described)
+        if old_type is QueueType.STREAM:
+            self._check_empty_stream()
+        self._begin()
+        try:
+            self._hold(described, quorum=QueueType.QUORUM in (old_type, new.type))
+            self._drain(quorum=QueueType.QUORUM in (old_type, new.type), described=described)
+        except BaseException:
+            self.report(f"queue {self.name}: putting everything back")
+            self.give_back()
+            raise
+
+    def give_back(self) -> None:
+        """Lead everything into the queue again, which exists, and remove what helped."""
+        if not self._exists("exchanges", self.stand_in):
+            return
+        shovel.stop_leftover(self.access, self.vhost, self.name)
+        returning = own_name("return", self.name)
+        with self.access.channel(self.vhost) as channel:
+            channel.exchange_declare(returning, "fanout", durable=True)
+            channel.queue_bind(self.name, returning)
+        if self._exists("queues", self.drained):
+            self._move(self.drained, returning)
+        held = self._exists("queues", self.holding)
+        if held:
+            self._move(self.holding, returning, until=SWITCH_AT)
+        with self.access.channel(self.vhost) as channel:
+            channel.queue_bind(self.name, self.stand_in)
+            if held:
+                channel.queue_unbind(self.holding, self.stand_in)
+        for binding in self._bindings("exchanges", self.stand_in, "destination"):
+            self._bind(
+                binding["source"], "q", self.name, binding["routing_key"], binding["arguments"]
+            )
+        if held:
+            time.sleep(SETTLE_SECONDS)
+            self._move(self.holding, returning)
+        for queue in (self.drained, self.holding):
+            self._delete_emptied(queue, returning)
+        self._remove_helpers(returning)
+
+    def is_shadowed(self) -> bool:
+        """Tell whether a stand-in is there: a handover was begun and not finished."""
+        return self._exists("exchanges", self.stand_in)
+
+    def is_held(self) -> bool:
+        """Tell whether publishers are led into the holding queue."""
+        return self._exists("queues", self.holding)
+
+    def _begin(self) -> None:
+        """Make the stand-in, once, after all that can fail has been looked at."""
+        self.access.lock(self.vhost)
+        if self.is_shadowed():
+            return
+        shovel.check_available(self.access)
+        with self.access.channel(self.vhost) as channel:
+            channel.exchange_declare(self.stand_in, "fanout", durable=True)
+            if not self.is_held():
+                channel.queue_bind(self.name, self.stand_in)
+
+    def _hold(self, described: dict[str, Any], *, quorum: bool) -> None:
+        self._declare_helper(self.holding, described, quorum=quorum)
+        direct = [it for it in self._bindings("queues", self.name) if it["source"]]
+        for it in direct:
+            if it["source"] != self.stand_in:
+                self._bind(it["source"], "e", self.stand_in, it["routing_key"], it["arguments"])
+        with self.access.channel(self.vhost) as channel:
+            # The one moment in which a message can enter both: between these two.
+            channel.queue_bind(self.holding, self.stand_in)
+            channel.queue_unbind(self.name, self.stand_in)
+        for it in direct:
+            if it["source"] != self.stand_in:
+                self.access.unbind(self.vhost, it)
+        self.report(f"queue {self.name}: what is published now is held in {self.holding}")
+
+    def _drain(self, *, quorum: bool, described: dict[str, Any]) -> None:
+        """Move and wait until the queue is exactly empty, then delete it at once."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        time.sleep(SETTLE_SECONDS)
+        while True:
+            try:
+                empty = contents.wait_until_empty(
+                    self.access,
+                    self.vhost,
+                    self.name,
+                    report=self.report,
+                    patience=deadline - time.monotonic(),
+                )
+            except TimeoutError:
+                raise BrokerError(
+                    self.access.management.endpoint,
+                    f"queue {self.name}: its consumers still hold messages after "
+                    f"{PATIENCE_SECONDS:.0f} s ({self._quick()}); everything was put back, run "
+                    "again when they are done, or stop them",
+                ) from None
+            if empty and delete_empty(self.access, self.vhost, self.name):
+                return
+            self._declare_helper(self.drained, described, quorum=quorum)
+            with self.access.channel(self.vhost) as channel:
+                channel.exchange_declare(self.drained, "fanout", durable=True)
+                channel.queue_bind(self.drained, self.drained)
+            self._move(self.name, self.drained)
+
+    def _check_empty_stream(self) -> None:
+        found = contents.read(self.access, self.vhost, self.name)
+        if found and not found.empty:
+            raise BrokerError(
+                self.access.management.endpoint,
+                f"stream {self.name} holds messages and cannot be replaced without losing them: "
+                "reading a stream does not take its messages out. Declare the new one under "
+                "another name, or set `on_delete: discard`, run `pulumi up`, and change it then",
+            )
+
+    def _quick(self) -> contents.Contents:
+        found = contents.quick(self.access, self.vhost, self.name)
+        return found or contents.Contents(ready=0, unacknowledged=0, consumers=0)
+
+    def _move(self, source: str, exchange: str, until: int = 0) -> None:
+        shovel.move(self.access, self.vhost, source, exchange, report=self.report, until=until)
+
+    def _declare_helper(self, name: str, described: dict[str, Any], *, quorum: bool) -> None:
+        """Declare a queue that keeps what the original would keep, for as long as it would.
+
+        Its time to live and dead-lettering are the original's, so that nothing that would have
+        expired comes back to life. It has no length limit: what is too much is dropped when it
+        is back in the queue, oldest first, as it would have been.
+        """
+        effective = {
+            **self.access.effective_policy(self.vhost, self.name, "queues"),
+            **self.access.effective_policy(self.vhost, self.name, "queues", operator=True),
+        }
+        arguments: dict[str, Any] = {"x-queue-type": "quorum" if quorum else "classic"}
+        for key in _LIFETIME_KEYS:
+            value = described.get("arguments", {}).get(f"x-{key}", effective.get(key))
+            if value is not None:
+                arguments[f"x-{key}"] = value
+        limited = _DROPPING_KEYS & set(
+            self.access.effective_policy(self.vhost, name, "queues", operator=True)
+        )
+        if limited:
+            raise BrokerError(
+                self.access.management.endpoint,
+                f"an operator policy applies to the holding queue {name!r} and sets "
+                f"{', '.join(sorted(limited))}: it could drop what is held there; narrow its "
+                "pattern and run again",
+            )
+        if self.access.policies(self.vhost):
+            self.access.override_policy(self.vhost, name, name, "queues", _NEUTRAL)
+        with self.access.channel(self.vhost) as channel:
+            channel.queue_declare(name, durable=True, arguments=arguments)
+
+    def _delete_emptied(self, queue: str, returning: str) -> None:
+        while not delete_if_empty(self.access, self.vhost, queue):
+            self._move(queue, returning)
+
+    def _remove_helpers(self, returning: str) -> None:
+        for queue in (self.drained, self.holding):
+            self.access.request_if_there("DELETE", "policies", self.vhost, queue)
+        with self.access.channel(self.vhost) as channel:
+            # The stand-in last: as long as it is there, a next run knows that something is left.
+            for exchange in (self.drained, returning, self.stand_in):
+                channel.exchange_delete(exchange)
+
+    def _bindings(self, kind: str, name: str, end: str = "") -> list[dict[str, Any]]:
+        return self.access.bindings(kind, self.vhost, name, end)
+
+    def _bind(
+        self, source: str, kind: str, destination: str, key: str, arguments: dict[str, Any]
+    ) -> None:
+        self.access.bind(self.vhost, source, kind, destination, key, arguments)
+
+    def _exists(self, kind: str, name: str) -> bool:
+        return self.access.exists(kind, self.vhost, name)
+
+
+def delete_if_empty(access: Access, vhost: str, name: str) -> bool:
+    """Delete a queue if it is exactly empty; False if it is not. Consumers do not matter here."""
+    found = contents.read(access, vhost, name)
+    return found is None or (found.empty and delete_empty(access, vhost, name))
+
+
+def delete_empty(access: Access, vhost: str, name: str) -> bool:
+    """Delete a queue that was found empty; False if a message has come in since.
+
+    A classic queue is tested again and deleted in one step. The broker has no such step for
+    quorum queues and streams: between test and deletion lie two frames on one connection.
+    """
+    described = contents.describe(access, vhost, name)
+    if described is None:
+        return True
+    atomic = contents.queue_type(described) is QueueType.CLASSIC
+    try:
+        with access.channel(vhost) as channel:
+            if not atomic and channel.queue_declare(name, passive=True).method.message_count:
+                return False
+            channel.queue_delete(name, if_empty=atomic)
+    except ChannelClosedByBroker as error:
+        if error.reply_code not in (404, 406):  # gone, or not empty any more
+            raise
+        return bool(error.reply_code == 404)
+    return True
+
+
+def leftovers(access: Access, vhost: str) -> list[str]:
+    """Return the names of the exchanges and queues that an unfinished run has left in a vhost."""
+    pattern = quote(f"^{re.escape(PREFIX)}")
+    query = f"?name={pattern}&use_regex=true&page=1&page_size=500&disable_stats=true"
+    found: list[str] = []
+    for kind in ("exchanges", "queues"):
+        try:
+            answer = access.management.get(access.path(kind, vhost) + query)
+        except NotFoundError:
+            return []
+        found += [it["name"] for it in answer["items"] if it["name"] != LOCK_QUEUE]
+    return found

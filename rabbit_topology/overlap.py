@@ -1,0 +1,143 @@
+"""
+Replacing an exchange while messages are published to it.
+
+Its type, durability and arguments cannot be changed: it has to be deleted and declared anew, and
+between the two its bindings are gone. Before it goes, a *stand-in* exchange of the new type gets
+the new bindings. A policy makes it the exchange's alternate exchange, so that the new exchange
+leads there from its first moment on, and a binding does so from the second, until all its own
+bindings are made. A message that takes both ways enters each queue once.
+
+While there is no exchange of the name the broker refuses publishes and closes the channel: such
+a message was never confirmed, and is the publisher's to send again.
+Source: "Alternate Exchanges", "Exchange to Exchange Bindings", RabbitMQ documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rabbit_topology.access import Access, own_name
+from rabbit_topology.model import Exchange, Route
+
+ALTERNATE = "alternate-exchange"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """One exchange's way from its old declaration to its new one."""
+
+    access: Access
+    vhost: str
+    name: str
+    report: Callable[[str], None]
+
+    @property
+    def stand_in(self) -> str:
+        """The exchange that routes as the new one will; a policy has the same name."""
+        return own_name("exchange", self.name)
+
+    def shadow(self, route: Route, new: Exchange, outgoing: Sequence[Route]) -> None:
+        """Give ``route``, which leads here and is about to be unbound, a second way on."""
+        self._stand_in(new, outgoing)
+        self.access.bind(
+            self.vhost, route.source, "e", self.stand_in, route.routing_key, route.arguments
+        )
+
+    def take_over(self, new: Exchange, outgoing: Sequence[Route]) -> None:
+        """Have the stand-in route all that comes while the exchange is away."""
+        if not self.access.exists("exchanges", self.vhost, self.name):
+            return
+        self._stand_in(new, outgoing)
+        for it in self.access.bindings("exchanges", self.vhost, self.name, "source"):
+            # What the stack manages is unbound by now: these are bindings that others made.
+            kind = "q" if it["destination_type"] == "queue" else "e"
+            self.access.bind(
+                self.vhost,
+                self.stand_in,
+                kind,
+                it["destination"],
+                it["routing_key"],
+                it["arguments"],
+            )
+        for it in self.access.bindings("exchanges", self.vhost, self.name, "destination"):
+            self.access.bind(
+                self.vhost, it["source"], "e", self.stand_in, it["routing_key"], it["arguments"]
+            )
+        effective = self._users_policy()
+        self.access.override_policy(
+            self.vhost,
+            self.stand_in,
+            self.name,
+            "exchanges",
+            {**effective, ALTERNATE: self.stand_in},
+        )
+        self.report(f"exchange {self.name}: {self.stand_in} routes for it while it is replaced")
+
+    def give_back(self, new: Exchange) -> None:
+        """Bind the exchange, which exists, as its stand-in is bound, and remove what helped."""
+        if not self.is_shadowed():
+            return
+        outgoing = self.access.bindings("exchanges", self.vhost, self.stand_in, "source")
+        for key, arguments in _match_all(new.type, [it["routing_key"] for it in outgoing]):
+            self.access.bind(self.vhost, self.name, "e", self.stand_in, key, arguments)
+        for it in outgoing:
+            kind = "q" if it["destination_type"] == "queue" else "e"
+            self.access.bind(
+                self.vhost,
+                self.name,
+                kind,
+                it["destination"],
+                it["routing_key"],
+                it["arguments"],
+            )
+        for it in self.access.bindings("exchanges", self.vhost, self.stand_in, "destination"):
+            if it["source"] != self.name:
+                self.access.bind(
+                    self.vhost, it["source"], "e", self.name, it["routing_key"], it["arguments"]
+                )
+        self.access.request_if_there("DELETE", "policies", self.vhost, self.stand_in)
+        self.access.request_if_there("DELETE", "exchanges", self.vhost, self.stand_in)
+
+    def is_shadowed(self) -> bool:
+        """Tell whether a stand-in is there: an overlap was begun and not finished."""
+        return self.access.exists("exchanges", self.vhost, self.stand_in)
+
+    def _users_policy(self) -> dict[str, Any]:
+        return self.access.effective_policy(self.vhost, self.name, "exchanges", but=self.stand_in)
+
+    def _stand_in(self, new: Exchange, outgoing: Sequence[Route]) -> None:
+        self.access.lock(self.vhost)
+        arguments = dict(new.arguments)
+        effective = self._users_policy()
+        if ALTERNATE in effective and ALTERNATE not in arguments:
+            arguments[ALTERNATE] = effective[ALTERNATE]
+        self.access.management.request(
+            "PUT",
+            self.access.path("exchanges", self.vhost, self.stand_in),
+            {"type": new.type, "durable": True, "auto_delete": False, "arguments": arguments},
+        )
+        for route in outgoing:
+            kind = "q" if route.kind == "queue" else "e"
+            self.access.bind(
+                self.vhost,
+                self.stand_in,
+                kind,
+                route.destination,
+                route.routing_key,
+                route.arguments,
+            )
+
+
+def _match_all(type_: str, keys: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Return bindings that together take every message that one with ``keys`` takes."""
+    match type_:
+        case "fanout":
+            return [("", {})]
+        case "topic":
+            return [("#", {})]
+        case "headers":
+            return [("", {"x-match": "all"})]
+        case _:
+            return [(key, {}) for key in sorted(set(keys))]

@@ -1,0 +1,64 @@
+"""
+Completing what a killed run has left half-way: what was held is given back, helpers are removed.
+
+Source: the broker's own objects alone, since a killed run may not have saved any state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from rabbit_topology import handover
+from rabbit_topology.access import Access
+from rabbit_topology.handover import Handover
+from rabbit_topology.model import Topology
+from rabbit_topology.overlap import Overlap
+
+
+def find(access: Access, topology: Topology) -> list[str]:
+    """Return the names of what an unfinished run has left in the topology's vhost."""
+    return handover.leftovers(access, topology.vhost)
+
+
+def complete(access: Access, topology: Topology, report: Callable[[str], None]) -> list[str]:
+    """Give back what is held and remove the helpers; return what belongs to nothing declared.
+
+    A queue or exchange that was deleted and not yet declared again is declared as the topology
+    says, since the engine may believe that it is there.
+
+    Raises:
+        LockedError: The run that left it is still at work.
+        BrokerError: The broker cannot be asked, or refuses.
+    """
+    vhost, found = topology.vhost, set(find(access, topology))
+    if not found:
+        return []
+    access.lock(vhost)
+    for name, exchange in topology.exchanges.items():
+        overlap = Overlap(access=access, vhost=vhost, name=name, report=report)
+        if overlap.stand_in not in found:
+            continue
+        report(f"exchange {name}: completing what an earlier run began")
+        if not access.exists("exchanges", vhost, name):
+            body = {
+                "type": exchange.type,
+                "durable": exchange.durable,
+                "auto_delete": exchange.auto_delete,
+                "arguments": dict(exchange.arguments),
+            }
+            access.management.request("PUT", access.path("exchanges", vhost, name), body)
+        overlap.give_back(exchange)
+    for name, queue in topology.queues.items():
+        taken = Handover(access=access, vhost=vhost, name=name, report=report)
+        if taken.stand_in not in found:
+            continue
+        report(f"queue {name}: completing what an earlier run began")
+        if not access.exists("queues", vhost, name):
+            settings = {
+                "durable": queue.durable,
+                "auto_delete": queue.auto_delete,
+                "arguments": queue.declared_arguments(),
+            }
+            access.management.request("PUT", access.path("queues", vhost, name), settings)
+        taken.give_back()
+    return find(access, topology)

@@ -1,0 +1,143 @@
+"""
+Moving all messages of a queue to another one, by the broker itself.
+
+Through a fanout exchange, so that the routing key of each message stays what it was; headers and
+properties are not touched and nothing is added. Source: "Dynamic Shovels", RabbitMQ documentation.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from urllib.parse import quote
+
+from rabbit_topology import contents
+from rabbit_topology.access import Access, own_name
+from rabbit_topology.errors import BrokerError
+from rabbit_topology.management import NotFoundError
+
+PREFETCH = 1000
+PLUGIN = "rabbitmq_shovel"
+
+_POLL_SECONDS = 0.05
+_REPORT_SECONDS = 2.0
+_STILL_SECONDS = 2.0
+"""A shovel that moves nothing for so long waits for messages that consumers have taken."""
+_ROUNDS_WITHOUT_PROGRESS = 5
+
+
+def check_available(access: Access) -> None:
+    """Check that every running node can run a shovel.
+
+    Raises:
+        BrokerError: A node lacks the plugin, which the error names.
+    """
+    lacking = [
+        node["name"]
+        for node in access.management.get("/nodes")
+        if node.get("running") and PLUGIN not in node.get("enabled_plugins", [])
+    ]
+    if lacking:
+        raise BrokerError(
+            access.management.endpoint,
+            "replacing a queue that is in use needs the broker to move its messages, and "
+            f"{', '.join(lacking)} lacks the plugin for it; nothing was touched; run "
+            f"rabbitmq-plugins enable {PLUGIN} there",
+        )
+
+
+def move(
+    access: Access,
+    vhost: str,
+    source: str,
+    exchange: str,
+    *,
+    report: Callable[[str], None],
+    until: int = 0,
+) -> None:
+    """Move what is ready in ``source`` to ``exchange`` until at most ``until`` messages are left.
+
+    Consumers of the source may take messages at the same time. Killed at any moment it loses
+    nothing: a message is acknowledged at its source when its destination has confirmed it.
+
+    Raises:
+        BrokerError: The broker cannot be asked, or refuses the shovel.
+    """
+    path = _path(access, vhost, source)
+    started = reported = time.monotonic()
+    total = left = _ready(access, vhost, source)
+    rounds = 0
+    while left > until:
+        at_start = left
+        _start(access, vhost, source, exchange, path)
+        changed = time.monotonic()
+        while _exists(access, path):
+            time.sleep(_POLL_SECONDS)
+            now, before, left = time.monotonic(), left, _ready(access, vhost, source)
+            changed = now if left != before else changed
+            if now - reported > _REPORT_SECONDS:
+                report(f"moving the messages of queue {source}: {left:,} of {total:,} left")
+                reported = now
+            if (left == 0 or left <= until) and now - changed > _STILL_SECONDS:
+                _stop(access, path)
+        left = _ready(access, vhost, source)
+        rounds = rounds + 1 if until and left >= at_start else 0
+        if rounds == _ROUNDS_WITHOUT_PROGRESS:
+            break  # publishers are as fast as the broker moves: the caller goes on regardless
+    if total:
+        seconds = time.monotonic() - started
+        report(f"moved {total - left:,} messages of queue {source} in {seconds:.1f} s")
+
+
+def stop_leftover(access: Access, vhost: str, source: str) -> None:
+    """Stop the shovel that a killed run left on ``source``; no message is lost by it."""
+    _stop(access, _path(access, vhost, source))
+
+
+def _path(access: Access, vhost: str, source: str) -> str:
+    return access.path("parameters/shovel", vhost, own_name("move", source))
+
+
+def _start(access: Access, vhost: str, source: str, exchange: str, path: str) -> None:
+    # Without host and password: the broker connects to itself, as the user that runs this.
+    uri = f"amqp://{quote(access.management.username, safe='')}@/{quote(vhost, safe='')}"
+    access.management.request(
+        "PUT",
+        path,
+        {
+            "value": {
+                "src-protocol": "amqp091",
+                "src-uri": uri,
+                "src-queue": source,
+                "src-prefetch-count": PREFETCH,
+                "src-delete-after": "queue-length",
+                "dest-protocol": "amqp091",
+                "dest-uri": uri,
+                "dest-exchange": exchange,
+                "ack-mode": "on-confirm",
+                "reconnect-delay": 1,
+            }
+        },
+    )
+
+
+def _exists(access: Access, path: str) -> bool:
+    try:
+        access.management.get(path)
+    except NotFoundError:
+        return False
+    return True
+
+
+def _stop(access: Access, path: str) -> None:
+    try:
+        access.management.request("DELETE", path)
+    except NotFoundError:
+        return
+
+
+def _ready(access: Access, vhost: str, name: str) -> int:
+    found = contents.quick(access, vhost, name)
+    if found is None:
+        raise BrokerError(access.management.endpoint, f"queue {name!r} has disappeared")
+    return found.ready
