@@ -20,8 +20,6 @@ from rabbit_topology import model, urls
 from rabbit_topology.access import Access
 from rabbit_topology.safety import Safety
 
-DEFAULT_VHOST = "/"
-
 
 @dataclass(frozen=True, kw_only=True)
 class TopologyArgs:
@@ -93,9 +91,13 @@ class Topology(pulumi.ComponentResource):
         }
 
     def _declare_vhost(self, name: str) -> pulumi.Input[str]:
-        if name == DEFAULT_VHOST:
-            return name  # every broker has it, and a destroy must not take it away
-        options = pulumi.ResourceOptions(parent=self, hooks=self._safety.vhost)
+        if name == model.DEFAULT_VHOST:
+            return name
+        options = pulumi.ResourceOptions(
+            parent=self,
+            hooks=self._safety.vhost,
+            retain_on_delete=self._safety.retains_vhost or None,
+        )
         return rabbitmq.VHost(self._prefix, name=name, opts=options).name
 
     def _exchange(self, name: str, exchange: model.Exchange) -> rabbitmq.Exchange:

@@ -212,7 +212,10 @@ class Handover:
         return found or contents.Contents(ready=0, unacknowledged=0, consumers=0)
 
     def _move(self, source: str, exchange: str, until: int = 0) -> None:
-        shovel.move(self.access, self.vhost, source, exchange, report=self.report, until=until)
+        what = f"{'out of' if source == self.name else 'back into'} queue {self.name}"
+        shovel.move(
+            self.access, self.vhost, source, exchange, what=what, report=self.report, until=until
+        )
 
     def _declare_helper(self, name: str, described: dict[str, Any], *, quorum: bool) -> None:
         """Declare a queue that keeps what the original would keep, for as long as it would.

@@ -18,6 +18,9 @@ BUILT_IN_EXCHANGE_TYPES = ("direct", "fanout", "topic", "headers")
 PREDECLARED_EXCHANGES = ("amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.match")
 """Exchanges that every vhost has; a binding may name them, a config may not declare them."""
 
+DEFAULT_VHOST = "/"
+"""Every broker has it: no stack creates it, and no destroy may take it away."""
+
 TYPE_ARGUMENT = "x-queue-type"
 
 MAX_NAME_BYTES = 255

@@ -10,6 +10,7 @@ lists them, and the message goes through the copy. No message of others is ever 
 from __future__ import annotations
 
 import json
+import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -28,6 +29,9 @@ from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES, QueueType, Route, Top
 
 PATIENCE_SECONDS = 5.0
 """How long a host may take to accept a connection."""
+
+SETTLING_SECONDS = 1.0
+"""How long a quorum queue may take to apply an acknowledgement."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -325,7 +329,21 @@ def _take(channel: BlockingChannel, queue: str, token: str) -> bool:
         channel.basic_nack(method.delivery_tag, requeue=True)
         return False
     channel.basic_ack(method.delivery_tag)
+    _await_settled(channel, queue)
     return True
+
+
+def _await_settled(channel: BlockingChannel, queue: str) -> None:
+    """Wait until nobody holds a message of ``queue``, or a consumer has come.
+
+    A quorum queue counts who holds one as a consumer until it has applied the acknowledgement:
+    without the wait, the next binding's proof would find the queue in use.
+    """
+    deadline = time.monotonic() + SETTLING_SECONDS
+    while channel.queue_declare(queue, passive=True).method.consumer_count:
+        if time.monotonic() > deadline:
+            return
+        time.sleep(0.002)
 
 
 def _exchange_type(topology: Topology, name: str) -> str:

@@ -14,6 +14,8 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
+from threading import Lock
 from typing import Any
 
 import pulumi
@@ -21,10 +23,10 @@ from pika.exceptions import AMQPError
 
 from rabbit_topology import contents, handover
 from rabbit_topology.access import Access
-from rabbit_topology.errors import BrokerError, TopologyError
+from rabbit_topology.errors import TopologyError
 from rabbit_topology.handover import Handover
 from rabbit_topology.management import NotFoundError, UnreachableError
-from rabbit_topology.model import OnDelete, Route, Topology, Verdict
+from rabbit_topology.model import DEFAULT_VHOST, OnDelete, Route, Topology, Verdict
 from rabbit_topology.overlap import Overlap
 
 _REGISTERING_SECONDS = 0.05
@@ -37,18 +39,30 @@ _WAYS_ON = (
 )
 
 
+class _Fate(Enum):
+    """Why the engine is about to delete a resource."""
+
+    REPLACED = "it is replaced"
+    DESTROYED = "the stack is being destroyed"
+    REMOVED = "it is no longer in the config"
+
+
 class RefusedError(TopologyError):
     """A deletion would lose messages. ``queues`` holds what each of the queues holds."""
 
     def __init__(self, reason: str, queues: Mapping[str, contents.Contents]) -> None:
         self.queues = dict(queues)
         lines = "".join(f"\n  - queue {name} holds {it}" for name, it in queues.items())
-        super().__init__(f"refused, nothing was deleted: {reason}:{lines}\n{_WAYS_ON}")
+        super().__init__(f"refused, since messages would be lost: {reason}{lines}\n{_WAYS_ON}")
 
 
 @dataclass(kw_only=True)
 class Safety:
-    """The hooks of one `Topology`: create once, before its resources."""
+    """The hooks of one `Topology`: create once, before its resources.
+
+    ``vhost`` and ``exchange`` are the hooks of those; `queue` and `binding` return theirs.
+    ``retains_vhost`` tells that the vhost must stay, for the sake of a queue that does.
+    """
 
     name: str
     access: Access
@@ -56,10 +70,10 @@ class Safety:
     preview: Verdict
     _resources: dict[str, pulumi.Resource] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+    _guard: Lock = field(default_factory=Lock)
     _surveyed: dict[str, contents.Contents] | None = None
 
     def __post_init__(self) -> None:
-        self._routes = set(map(_identity, self.topology.routes()))
         vhost = self._before("vhost", self._before_vhost)
         exchange = self._before("exchange", self._before_exchange)
         queue = self._before("queue", self._before_queue)
@@ -67,7 +81,12 @@ class Safety:
         binding = self._before("binding", self._before_binding)
         free = self._before("free-binding", self._before_free_binding)
         after = self._hook("after", self._after)
-        self.vhost = pulumi.ResourceHookBinding(before_delete=[vhost])
+        self.retains_vhost = any(
+            queue.on_delete is OnDelete.RETAIN for queue in self.topology.queues.values()
+        )
+        self.vhost = (
+            None if self.retains_vhost else pulumi.ResourceHookBinding(before_delete=[vhost])
+        )
         self.exchange = pulumi.ResourceHookBinding(before_delete=[exchange], after_create=[after])
         self._queues = {
             OnDelete.REFUSE: pulumi.ResourceHookBinding(
@@ -108,71 +127,54 @@ class Safety:
 
     async def _before_vhost(self, old: Mapping[str, Any]) -> None:
         vhost = old["name"]
-        left = await self._off_loop(contents.survey, self.access, vhost)
-        retained = [
-            name
-            for name, queue in self.topology.queues.items()
-            if vhost == self.topology.vhost and queue.on_delete is OnDelete.RETAIN and name in left
-        ]
-        in_use = {name: it for name, it in left.items() if it.in_use and name not in retained}
-        if not pulumi.runtime.is_dry_run():
-            # In a preview the stack's own queues are still there, and speak for themselves.
-            if retained:
-                raise BrokerError(
-                    self.access.management.endpoint,
-                    f"vhost {vhost} still has the retained queues {', '.join(retained)}, which "
-                    "would go with it; move or delete them first",
-                )
-            if in_use:
-                raise RefusedError(f"vhost {vhost} would be deleted with its queues", in_use)
+        if pulumi.runtime.is_dry_run():
+            return  # its queues are still there, and speak for themselves
+        left = await asyncio.to_thread(contents.survey, self.access, vhost)
+        in_use = {name: it for name, it in left.items() if it.in_use}
+        if in_use:
+            raise RefusedError(f"vhost {vhost} would be deleted with its queues", in_use)
 
     async def _before_exchange(self, old: Mapping[str, Any]) -> None:
         name, vhost = old["name"], old["vhost"]
-        if not await self._is_replaced("exchange", vhost, name):
-            await self._off_loop(self._warn_of_traffic, vhost, name, f"exchange {name}")
+        if await self._fate("exchange", vhost, name) is not _Fate.REPLACED:
+            await asyncio.to_thread(self._warn_of_traffic, vhost, name, f"exchange {name}")
         elif pulumi.runtime.is_dry_run():
             change = _changes(old["settings"], self._exchange_settings(name))
             pulumi.info(f"exchange {name} is replaced ({change}); a stand-in routes meanwhile")
         else:
-            overlap = self._overlap(name)
             self._taken.add(f"exchange {name}")
-            await self._off_loop(
-                overlap.take_over, self.topology.exchanges[name], self._outgoing(name)
+            await asyncio.to_thread(
+                self._overlap(name).take_over, self.topology.exchanges[name], self._outgoing(name)
             )
 
     async def _before_queue(self, old: Mapping[str, Any]) -> None:
         name, vhost = old["name"], old["vhost"]
-        if await self._is_replaced("queue", vhost, name):
+        fate = await self._fate("queue", vhost, name)
+        if fate is _Fate.REPLACED:
             await self._take_over(name, old)
         else:
-            reason = await self._why_deleted("queue", vhost, name)
-            await self._off_loop(self._check_deletion, vhost, name, reason)
+            await asyncio.to_thread(self._check_deletion, vhost, name, fate)
 
     async def _before_retained_queue(self, old: Mapping[str, Any]) -> None:
         name, vhost = old["name"], old["vhost"]
-        if await self._is_replaced("queue", vhost, name):
+        if await self._fate("queue", vhost, name) is _Fate.REPLACED:
             await self._take_over(name, old)
 
     async def _before_binding(self, old: Mapping[str, Any]) -> None:
-        vhost, route = old["vhost"], _route(old)
-        managed = vhost == self.topology.vhost and route.destination in self.topology.queues
-        if managed and not self._is_wanted(vhost, route):
+        vhost, name = old["vhost"], old["destination"]
+        if vhost == self.topology.vhost and name in self.topology.queues:
             await self._before_free_binding(old)
-        elif managed and await self._is_replaced("binding", vhost, _identity(route)):
-            await self._shadow(route)
         elif not pulumi.runtime.is_dry_run():
             # Its queue goes with it: refused here, nothing is unbound from a queue that stays.
-            reason = await self._why_deleted("queue", vhost, route.destination)
-            await self._off_loop(self._check_deletion, vhost, route.destination, reason, keep=True)
+            await asyncio.to_thread(self._check_deletion, vhost, name, _Fate.REMOVED, keep=True)
 
     async def _before_free_binding(self, old: Mapping[str, Any]) -> None:
         vhost, route = old["vhost"], _route(old)
-        if self._is_wanted(vhost, route):
-            if await self._is_replaced("binding", vhost, _identity(route)):
-                await self._shadow(route)
+        if await self._fate("binding", vhost, _identity(route)) is _Fate.REPLACED:
+            await self._shadow(route)
         else:
             label = f"binding {route.source} -[{route.routing_key}]-> {route.destination}"
-            await self._off_loop(self._warn_of_traffic, vhost, route.source, label)
+            await asyncio.to_thread(self._warn_of_traffic, vhost, route.source, label)
 
     async def _after(self, new: Mapping[str, Any]) -> None:
         """Give back what was taken, once the resource that it was taken for is there again."""
@@ -191,9 +193,9 @@ class Safety:
                 return
             self._taken -= {key, f"shadowed {key}"}
         if kind == "queue":
-            await self._off_loop(self._handover(name).give_back)
+            await asyncio.to_thread(self._handover(name).give_back)
         else:
-            await self._off_loop(self._overlap(name).give_back, self.topology.exchanges[name])
+            await asyncio.to_thread(self._overlap(name).give_back, self.topology.exchanges[name])
 
     # What they are made of.
 
@@ -201,28 +203,28 @@ class Safety:
         queue = self.topology.queues[name]
         change = _changes(old["settings"], self._queue_settings(name))
         if pulumi.runtime.is_dry_run():
-            found = await self._off_loop(contents.quick, self.access, self.topology.vhost, name)
+            found = await asyncio.to_thread(contents.quick, self.access, self.topology.vhost, name)
             pulumi.info(f"queue {name} is replaced ({change}); kept through it: {found}")
             return
         pulumi.info(f"queue {name} is replaced ({change})")
         self._taken.add(f"queue {name}")
-        await self._off_loop(self._handover(name).take_over, queue)
+        await asyncio.to_thread(self._handover(name).take_over, queue)
 
     async def _shadow(self, route: Route) -> None:
         if pulumi.runtime.is_dry_run():
             return
         self._taken.add(f"shadowed {route.kind} {route.destination}")
         if route.kind == "queue":
-            await self._off_loop(self._handover(route.destination).shadow, route)
+            await asyncio.to_thread(self._handover(route.destination).shadow, route)
         elif route.destination in self.topology.exchanges:
-            await self._off_loop(
+            await asyncio.to_thread(
                 self._overlap(route.destination).shadow,
                 route,
                 self.topology.exchanges[route.destination],
                 self._outgoing(route.destination),
             )
 
-    def _check_deletion(self, vhost: str, name: str, reason: str, *, keep: bool = False) -> None:
+    def _check_deletion(self, vhost: str, name: str, fate: _Fate, *, keep: bool = False) -> None:
         """Raise if a queue cannot be deleted without loss; unless ``keep``, delete it now.
 
         Deleted here and not by the provider, so that test and deletion are one step.
@@ -231,29 +233,33 @@ class Safety:
             found = contents.quick(self.access, vhost, name)
             if found and found.in_use:
                 self._announce(
-                    f"would lose {found.ready + found.unacknowledged:,} messages in "
-                    f"queue {name} ({found}): {reason}; `pulumi up` will refuse"
+                    f"would lose {found.ready + found.unacknowledged:,} messages in queue {name} "
+                    f"({found}): {fate.value}; `pulumi up` will refuse"
                 )
             return
-        if vhost == self.topology.vhost and name in self.topology.queues:
-            self._check_whole_stack(reason)
         found = contents.read(self.access, vhost, name)
         if found is None:
             return
         if found.in_use or not (keep or handover.delete_empty(self.access, vhost, name)):
-            raise RefusedError(reason, {name: found})
+            raise RefusedError(fate.value, {name: found})
 
-    def _check_whole_stack(self, reason: str) -> None:
-        """Raise, before anything is deleted, if any queue of a destroyed stack is in use."""
-        if self._surveyed is None:
-            self._surveyed = contents.survey(self.access, self.topology.vhost)
+    def _check_whole_stack(self) -> None:
+        """Raise, before anything is deleted, if any queue that would be destroyed is in use."""
+        vhost = self.topology.vhost
+        with self._guard:
+            if self._surveyed is None:
+                self._surveyed = contents.survey(self.access, vhost)
+        vhost_goes = vhost != DEFAULT_VHOST and not self.retains_vhost
         in_use = {
             name: it
             for name, it in self._surveyed.items()
-            if it.in_use and self._on_delete(name) is OnDelete.REFUSE
+            if it.in_use
+            # The queues of others are at stake only where the vhost goes with them.
+            and (name in self.topology.queues or vhost_goes)
+            and self._on_delete(name) is OnDelete.REFUSE
         }
         if in_use:
-            raise RefusedError(reason, in_use)
+            raise RefusedError(_Fate.DESTROYED.value, in_use)
 
     def _on_delete(self, name: str) -> OnDelete:
         queue = self.topology.queues.get(name)
@@ -277,21 +283,18 @@ class Safety:
             raise TopologyError(text)
         pulumi.warn(text)
 
-    async def _is_replaced(self, kind: str, vhost: str, key: str) -> bool:
+    async def _fate(self, kind: str, vhost: str, key: str) -> _Fate:
+        """Tell why a resource is deleted; raise if it is the whole stack and that would lose."""
         resource = self._resources.get(f"{kind} {key}")
         if resource is None or vhost != self.topology.vhost:
-            return False
+            return _Fate.REMOVED
         urn = asyncio.ensure_future(resource.urn.future())
         answered, _ = await asyncio.wait({urn}, timeout=_REGISTERING_SECONDS)
-        return not answered
-
-    async def _why_deleted(self, kind: str, vhost: str, name: str) -> str:
-        if f"{kind} {name}" in self._resources and vhost == self.topology.vhost:
-            return "the stack is being destroyed"
-        return f"{kind} {name} is no longer in the config"
-
-    def _is_wanted(self, vhost: str, route: Route) -> bool:
-        return vhost == self.topology.vhost and _identity(route) in self._routes
+        if not answered:
+            return _Fate.REPLACED
+        if not pulumi.runtime.is_dry_run():
+            await asyncio.to_thread(self._check_whole_stack)
+        return _Fate.DESTROYED
 
     def _outgoing(self, exchange: str) -> list[Route]:
         return [route for route in self.topology.routes() if route.source == exchange]
@@ -320,10 +323,6 @@ class Safety:
             "auto_delete": exchange.auto_delete,
             **exchange.arguments,
         }
-
-    async def _off_loop(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Run blocking work in a thread: the program and other hooks go on meanwhile."""
-        return await asyncio.to_thread(function, *args, **kwargs)
 
     def _before(
         self, kind: str, function: Callable[[Mapping[str, Any]], Awaitable[None]]

@@ -52,6 +52,7 @@ def move(
     source: str,
     exchange: str,
     *,
+    what: str,
     report: Callable[[str], None],
     until: int = 0,
 ) -> None:
@@ -59,6 +60,7 @@ def move(
 
     Consumers of the source may take messages at the same time. Killed at any moment it loses
     nothing: a message is acknowledged at its source when its destination has confirmed it.
+    ``what`` names the move in reports, such as "back into queue orders".
 
     Raises:
         BrokerError: The broker cannot be asked, or refuses the shovel.
@@ -76,7 +78,7 @@ def move(
             now, before, left = time.monotonic(), left, _ready(access, vhost, source)
             changed = now if left != before else changed
             if now - reported > _REPORT_SECONDS:
-                report(f"moving the messages of queue {source}: {left:,} of {total:,} left")
+                report(f"moving messages {what}: {left:,} of {total:,} left")
                 reported = now
             if (left == 0 or left <= until) and now - changed > _STILL_SECONDS:
                 _stop(access, path)
@@ -86,7 +88,7 @@ def move(
             break  # publishers are as fast as the broker moves: the caller goes on regardless
     if total:
         seconds = time.monotonic() - started
-        report(f"moved {total - left:,} messages of queue {source} in {seconds:.1f} s")
+        report(f"moved {total - left:,} messages {what} in {seconds:.1f} s")
 
 
 def stop_leftover(access: Access, vhost: str, source: str) -> None:
