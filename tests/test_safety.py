@@ -1,0 +1,79 @@
+"""
+Which hooks each resource carries. Their names are in the state of every deployed stack: a stack
+whose program no longer has a hook by that name cannot delete the resource.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from rabbit_topology import Topology, access, safety
+from tests.test_component import BINDING, EXCHANGE, QUEUE, VHOST, args
+
+QUEUES = {
+    "kept": {},
+    "dropped": {"on_delete": "discard"},
+    "left": {"on_delete": "retain"},
+}
+TOPOLOGY = {
+    "vhost": "v",
+    "exchanges": {"e": {}, "f": {}},
+    "queues": QUEUES,
+    "bindings": [
+        *({"source": "e", "queue": name} for name in QUEUES),
+        {"source": "e", "exchange": "f"},
+    ],
+}
+
+
+@pytest.fixture
+def it(deploy):
+    return deploy(lambda: Topology("it", args(TOPOLOGY)))
+
+
+@pytest.mark.parametrize(
+    ("type_", "name", "before_delete"),
+    [
+        (EXCHANGE, "it/v/e", ["rabbit-topology:it:exchange"]),
+        (QUEUE, "it/v/kept", ["rabbit-topology:it:queue"]),
+        (QUEUE, "it/v/left", ["rabbit-topology:it:retained-queue"]),
+        (BINDING, "it/v/e/queue/kept/", ["rabbit-topology:it:binding"]),
+        (BINDING, "it/v/e/queue/left/", ["rabbit-topology:it:free-binding"]),
+        (BINDING, "it/v/e/exchange/f/", ["rabbit-topology:it:free-binding"]),
+    ],
+)
+def test_hooks_on_the_wire(it, type_, name, before_delete):
+    hooks = it.one(type_, name).hooks
+    assert hooks == {"before_delete": before_delete, "after_create": ["rabbit-topology:it:after"]}
+
+
+@pytest.mark.parametrize(
+    ("type_", "name"), [(QUEUE, "it/v/dropped"), (BINDING, "it/v/e/queue/dropped/")]
+)
+def test_what_may_be_discarded_has_no_hooks(it, type_, name):
+    assert it.one(type_, name).hooks == {}
+
+
+def test_a_vhost_is_guarded_unless_it_stays_for_a_retained_queue(it, deploy):
+    assert it.one(VHOST, "it/v").hooks == {}
+    without = {**TOPOLOGY, "queues": {"kept": {}}, "bindings": []}
+    guarded = deploy(lambda: Topology("it", args(without))).one(VHOST, "it/v")
+    assert guarded.hooks == {"before_delete": ["rabbit-topology:it:vhost"]}
+
+
+def test_helpers_are_named_after_what_they_help():
+    assert access.own_name("holding", "orders") == "rabbit-topology.holding.orders"
+
+
+def test_a_long_name_is_cut_to_what_the_broker_takes_and_stays_unique():
+    one, other = (access.own_name("holding", "ü" * 120 + end) for end in ("one", "two"))
+    assert one != other
+    assert max(len(one.encode()), len(other.encode())) <= 255
+
+
+def test_a_change_is_named_from_what_to_what():
+    old = {"durable": True, "argumentsJson": '{"x-queue-type":"classic","x-max-priority":5}'}
+    new = {"durable": True, "auto_delete": False, "x-queue-type": "quorum"}
+    assert safety._changes(old, new) == (
+        "x-queue-type: classic -> quorum, x-max-priority: 5 -> none"
+    )
