@@ -59,6 +59,9 @@ class Access:
     tls: bool = False
     _locks: dict[str, _HeldLock] = field(default_factory=dict, repr=False)
     _guard: Lock = field(default_factory=Lock, repr=False)
+    rebinding: Lock = field(default_factory=Lock, repr=False)
+    """Held while the bindings of a queue or exchange are listed and led elsewhere: hooks run side
+    by side, and a binding made in between would be missed."""
 
     @contextmanager
     def channel(self, vhost: str) -> Iterator[BlockingChannel]:
@@ -151,6 +154,24 @@ class Access:
         """
         body = {"routing_key": key, "arguments": dict(arguments)}
         self.request_if_there("POST", "bindings", vhost, "e", source, kind, destination, body=body)
+
+    def copy_binding(
+        self,
+        vhost: str,
+        it: Mapping[str, Any],
+        *,
+        source: str | None = None,
+        destination: tuple[str, str] | None = None,
+    ) -> None:
+        """Bind once more what `bindings` lists, from or to something else.
+
+        ``destination`` is its kind, ``q`` or ``e``, and its name.
+        """
+        kind, name = destination or (
+            "q" if it["destination_type"] == "queue" else "e",
+            it["destination"],
+        )
+        self.bind(vhost, source or it["source"], kind, name, it["routing_key"], it["arguments"])
 
     def unbind(self, vhost: str, it: Mapping[str, Any]) -> None:
         """Remove one binding as `bindings` lists it."""

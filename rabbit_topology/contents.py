@@ -16,10 +16,12 @@ Source: "Queues", "Quorum Queues", "Streams", "HTTP API Reference", RabbitMQ doc
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
@@ -65,13 +67,21 @@ def describe(access: Access, vhost: str, name: str) -> dict[str, Any] | None:
 
     Without statistics: for a classic queue the message counts then come from the queue itself.
     """
-    path = access.path("queues", vhost, name)
+    query = "disable_stats=true&enable_queue_totals=true"
     try:
         found: dict[str, Any] = access.management.get(
-            f"{path}?disable_stats=true&enable_queue_totals=true"
+            f"{access.path('queues', vhost, name)}?{query}"
         )
     except NotFoundError:
         return None
+    if "messages" not in found:
+        # 3.10 has the totals in listings only.
+        pattern = quote(f"^{re.escape(name)}$", safe="")
+        listed = access.management.get(
+            f"{access.path('queues', vhost)}?{query}"
+            f"&name={pattern}&use_regex=true&page=1&page_size=100"
+        )
+        found |= next((it for it in listed["items"] if it["name"] == name), {})
     return found
 
 

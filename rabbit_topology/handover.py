@@ -41,8 +41,11 @@ PATIENCE_SECONDS = 900.0
 SETTLE_SECONDS = 0.3
 """How long messages that were routed before a switch may still be on their way to a queue."""
 
-SWITCH_AT = 500
-"""With so many messages left in the holding queue, publishers are switched to the new queue."""
+SWITCH_AT = 20
+"""With so many messages left in the holding queue, publishers are switched to the new queue.
+What is published then overtakes these few: nowhere else does the order change."""
+
+_SHOVEL_ENDS_SECONDS = 5.0
 
 _LIFETIME_KEYS = (
     "message-ttl",
@@ -83,7 +86,9 @@ class Handover:
         if not self._exists("queues", self.name):
             return  # nothing left to lead to
         self._begin()
-        self._bind(route.source, "e", self.stand_in, route.routing_key, dict(route.arguments))
+        self.access.bind(
+            self.vhost, route.source, "e", self.stand_in, route.routing_key, route.arguments
+        )
 
     def take_over(self, new: Queue) -> None:
         """Empty the queue, holding whatever is published to it, and delete it.
@@ -117,23 +122,27 @@ class Handover:
             channel.queue_bind(self.name, returning)
         if self._exists("queues", self.drained):
             self._move(self.drained, returning)
-        held = self._exists("queues", self.holding)
-        if held:
-            self._move(self.holding, returning, until=SWITCH_AT)
-        with self.access.channel(self.vhost) as channel:
-            channel.queue_bind(self.name, self.stand_in)
-            if held:
-                channel.queue_unbind(self.holding, self.stand_in)
-        for binding in self._bindings("exchanges", self.stand_in, "destination"):
-            self._bind(
-                binding["source"], "q", self.name, binding["routing_key"], binding["arguments"]
-            )
-        if held:
-            time.sleep(SETTLE_SECONDS)
-            self._move(self.holding, returning)
+        if self._exists("queues", self.holding):
+            with shovel.moving(
+                self.access, self.vhost, self.holding, returning, report=self.report
+            ) as wait_until_left:
+                wait_until_left(SWITCH_AT)
+                self._switch_back()
+                time.sleep(SETTLE_SECONDS)
+                wait_until_left(0)
+                time.sleep(SETTLE_SECONDS)  # for what is between the two queues
+        self._switch_back()
         for queue in (self.drained, self.holding):
             self._delete_emptied(queue, returning)
         self._remove_helpers(returning)
+
+    def _switch_back(self) -> None:
+        with self.access.rebinding:
+            with self.access.channel(self.vhost) as channel:
+                channel.queue_bind(self.name, self.stand_in)
+                channel.queue_unbind(self.holding, self.stand_in)
+            for it in self._bindings("exchanges", self.stand_in, "destination"):
+                self.access.copy_binding(self.vhost, it, destination=("q", self.name))
 
     def is_shadowed(self) -> bool:
         """Tell whether a stand-in is there: a handover was begun and not finished."""
@@ -156,17 +165,21 @@ class Handover:
 
     def _hold(self, described: dict[str, Any], *, quorum: bool) -> None:
         self._declare_helper(self.holding, described, quorum=quorum)
-        direct = [it for it in self._bindings("queues", self.name) if it["source"]]
-        for it in direct:
-            if it["source"] != self.stand_in:
-                self._bind(it["source"], "e", self.stand_in, it["routing_key"], it["arguments"])
-        with self.access.channel(self.vhost) as channel:
-            # The one moment in which a message can enter both: between these two.
-            channel.queue_bind(self.holding, self.stand_in)
-            channel.queue_unbind(self.name, self.stand_in)
-        for it in direct:
-            if it["source"] != self.stand_in:
+        with self.access.rebinding:
+            direct = [
+                it
+                for it in self._bindings("queues", self.name)
+                if it["source"] not in ("", self.stand_in)
+            ]
+            for it in direct:
+                self.access.copy_binding(self.vhost, it, destination=("e", self.stand_in))
+            # With the stand-in in all places, these are gone in one step, and it is the only way.
+            for it in direct:
                 self.access.unbind(self.vhost, it)
+            with self.access.channel(self.vhost) as channel:
+                # The one moment in which a message can enter both: between these two.
+                channel.queue_bind(self.holding, self.stand_in)
+                channel.queue_unbind(self.name, self.stand_in)
         self.report(f"queue {self.name}: what is published now is held in {self.holding}")
 
     def _drain(self, *, quorum: bool, described: dict[str, Any]) -> None:
@@ -211,11 +224,13 @@ class Handover:
         found = contents.quick(self.access, self.vhost, self.name)
         return found or contents.Contents(ready=0, unacknowledged=0, consumers=0)
 
-    def _move(self, source: str, exchange: str, until: int = 0) -> None:
+    def _consumers(self, queue: str) -> int:
+        found = contents.quick(self.access, self.vhost, queue)
+        return found.consumers if found else 0
+
+    def _move(self, source: str, exchange: str) -> None:
         what = f"{'out of' if source == self.name else 'back into'} queue {self.name}"
-        shovel.move(
-            self.access, self.vhost, source, exchange, what=what, report=self.report, until=until
-        )
+        shovel.move(self.access, self.vhost, source, exchange, what=what, report=self.report)
 
     def _declare_helper(self, name: str, described: dict[str, Any], *, quorum: bool) -> None:
         """Declare a queue that keeps what the original would keep, for as long as it would.
@@ -249,6 +264,9 @@ class Handover:
             channel.queue_declare(name, durable=True, arguments=arguments)
 
     def _delete_emptied(self, queue: str, returning: str) -> None:
+        deadline = time.monotonic() + _SHOVEL_ENDS_SECONDS
+        while self._consumers(queue) and time.monotonic() < deadline:
+            time.sleep(0.02)  # its shovel, on the way out
         while not delete_if_empty(self.access, self.vhost, queue):
             self._move(queue, returning)
 
@@ -263,13 +281,17 @@ class Handover:
     def _bindings(self, kind: str, name: str, end: str = "") -> list[dict[str, Any]]:
         return self.access.bindings(kind, self.vhost, name, end)
 
-    def _bind(
-        self, source: str, kind: str, destination: str, key: str, arguments: dict[str, Any]
-    ) -> None:
-        self.access.bind(self.vhost, source, kind, destination, key, arguments)
-
     def _exists(self, kind: str, name: str) -> bool:
         return self.access.exists(kind, self.vhost, name)
+
+
+def way_in(access: Access, vhost: str, queue: str) -> tuple[str, str]:
+    """Return where a binding to ``queue`` should lead now: to it, or to its stand-in.
+
+    As kind, ``q`` or ``e``, and name.
+    """
+    stand_in = own_name("stand-in", queue)
+    return ("e", stand_in) if access.exists("exchanges", vhost, stand_in) else ("q", queue)
 
 
 def delete_if_empty(access: Access, vhost: str, name: str) -> bool:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rabbit_topology import handover
 from rabbit_topology.access import Access, own_name
 from rabbit_topology.model import Exchange, Route
 
@@ -40,69 +41,49 @@ class Overlap:
 
     def shadow(self, route: Route, new: Exchange, outgoing: Sequence[Route]) -> None:
         """Give ``route``, which leads here and is about to be unbound, a second way on."""
-        self._stand_in(new, outgoing)
-        self.access.bind(
-            self.vhost, route.source, "e", self.stand_in, route.routing_key, route.arguments
-        )
+        with self.access.rebinding:
+            self._stand_in(new, outgoing)
+            self.access.bind(
+                self.vhost, route.source, "e", self.stand_in, route.routing_key, route.arguments
+            )
 
     def take_over(self, new: Exchange, outgoing: Sequence[Route]) -> None:
         """Have the stand-in route all that comes while the exchange is away."""
         if not self.access.exists("exchanges", self.vhost, self.name):
             return
-        self._stand_in(new, outgoing)
-        for it in self.access.bindings("exchanges", self.vhost, self.name, "source"):
-            # What the stack manages is unbound by now: these are bindings that others made.
-            kind = "q" if it["destination_type"] == "queue" else "e"
-            self.access.bind(
-                self.vhost,
-                self.stand_in,
-                kind,
-                it["destination"],
-                it["routing_key"],
-                it["arguments"],
-            )
-        for it in self.access.bindings("exchanges", self.vhost, self.name, "destination"):
-            self.access.bind(
-                self.vhost, it["source"], "e", self.stand_in, it["routing_key"], it["arguments"]
-            )
-        effective = self._users_policy()
-        self.access.override_policy(
-            self.vhost,
-            self.stand_in,
-            self.name,
-            "exchanges",
-            {**effective, ALTERNATE: self.stand_in},
-        )
+        with self.access.rebinding:
+            self._stand_in(new, outgoing)
+            for it in self._bindings(self.name, "source"):
+                # What the stack manages is unbound by now: these are bindings of others.
+                self.access.copy_binding(self.vhost, it, source=self.stand_in)
+            for it in self._bindings(self.name, "destination"):
+                self.access.copy_binding(self.vhost, it, destination=("e", self.stand_in))
+        definition = {**self._users_policy(), ALTERNATE: self.stand_in}
+        self.access.override_policy(self.vhost, self.stand_in, self.name, "exchanges", definition)
         self.report(f"exchange {self.name}: {self.stand_in} routes for it while it is replaced")
 
     def give_back(self, new: Exchange) -> None:
         """Bind the exchange, which exists, as its stand-in is bound, and remove what helped."""
         if not self.is_shadowed():
             return
-        outgoing = self.access.bindings("exchanges", self.vhost, self.stand_in, "source")
-        for key, arguments in _match_all(new.type, [it["routing_key"] for it in outgoing]):
-            self.access.bind(self.vhost, self.name, "e", self.stand_in, key, arguments)
-        for it in outgoing:
-            kind = "q" if it["destination_type"] == "queue" else "e"
-            self.access.bind(
-                self.vhost,
-                self.name,
-                kind,
-                it["destination"],
-                it["routing_key"],
-                it["arguments"],
-            )
-        for it in self.access.bindings("exchanges", self.vhost, self.stand_in, "destination"):
-            if it["source"] != self.name:
-                self.access.bind(
-                    self.vhost, it["source"], "e", self.name, it["routing_key"], it["arguments"]
-                )
-        self.access.request_if_there("DELETE", "policies", self.vhost, self.stand_in)
-        self.access.request_if_there("DELETE", "exchanges", self.vhost, self.stand_in)
+        with self.access.rebinding:
+            outgoing = self._bindings(self.stand_in, "source")
+            for key, arguments in _match_all(new.type, [it["routing_key"] for it in outgoing]):
+                self.access.bind(self.vhost, self.name, "e", self.stand_in, key, arguments)
+            for it in outgoing:
+                self.access.copy_binding(self.vhost, it, source=self.name)
+            for it in self._bindings(self.stand_in, "destination"):
+                if it["source"] != self.name:
+                    self.access.copy_binding(self.vhost, it, destination=("e", self.name))
+            self.access.request_if_there("DELETE", "policies", self.vhost, self.stand_in)
+            self.access.request_if_there("DELETE", "exchanges", self.vhost, self.stand_in)
 
     def is_shadowed(self) -> bool:
         """Tell whether a stand-in is there: an overlap was begun and not finished."""
         return self.access.exists("exchanges", self.vhost, self.stand_in)
+
+    def _bindings(self, exchange: str, end: str) -> list[dict[str, Any]]:
+        return self.access.bindings("exchanges", self.vhost, exchange, end)
 
     def _users_policy(self) -> dict[str, Any]:
         return self.access.effective_policy(self.vhost, self.name, "exchanges", but=self.stand_in)
@@ -119,14 +100,11 @@ class Overlap:
             {"type": new.type, "durable": True, "auto_delete": False, "arguments": arguments},
         )
         for route in outgoing:
-            kind = "q" if route.kind == "queue" else "e"
+            kind, destination = "e", route.destination
+            if route.kind == "queue":
+                kind, destination = handover.way_in(self.access, self.vhost, route.destination)
             self.access.bind(
-                self.vhost,
-                self.stand_in,
-                kind,
-                route.destination,
-                route.routing_key,
-                route.arguments,
+                self.vhost, self.stand_in, kind, destination, route.routing_key, route.arguments
             )
 
 

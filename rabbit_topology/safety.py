@@ -32,6 +32,13 @@ from rabbit_topology.overlap import Overlap
 _REGISTERING_SECONDS = 0.05
 """A resource that the engine has answered for has its URN at once; one being replaced has none."""
 
+_READ_TOO_EARLY = "ConsumerDetail"
+"""The provider reads a queue back right after declaring it. A consumer that subscribed in that
+moment has no statistics yet, which the provider's client cannot decode: reading again helps."""
+
+_READ_AGAIN_TIMES = 40
+_READ_AGAIN_SECONDS = 0.25
+
 _WAYS_ON = (
     "Either let its consumers empty it and stop them, then run again; or have it deleted with all "
     "it holds: set `on_delete: discard` on it, run `pulumi up`, and then remove it; or leave it on "
@@ -81,6 +88,7 @@ class Safety:
         binding = self._before("binding", self._before_binding)
         free = self._before("free-binding", self._before_free_binding)
         after = self._hook("after", self._after)
+        again = pulumi.ErrorHook(f"rabbit-topology:{self.name}:read-again", _read_again)
         self.retains_vhost = any(
             queue.on_delete is OnDelete.RETAIN for queue in self.topology.queues.values()
         )
@@ -88,14 +96,14 @@ class Safety:
             None if self.retains_vhost else pulumi.ResourceHookBinding(before_delete=[vhost])
         )
         self.exchange = pulumi.ResourceHookBinding(before_delete=[exchange], after_create=[after])
-        self._queues = {
+        self._queues: dict[OnDelete, pulumi.ResourceHookBinding] = {
             OnDelete.REFUSE: pulumi.ResourceHookBinding(
-                before_delete=[queue], after_create=[after]
+                before_delete=[queue], after_create=[after], on_error=[again]
             ),
             OnDelete.RETAIN: pulumi.ResourceHookBinding(
-                before_delete=[retained], after_create=[after]
+                before_delete=[retained], after_create=[after], on_error=[again]
             ),
-            OnDelete.DISCARD: None,
+            OnDelete.DISCARD: pulumi.ResourceHookBinding(on_error=[again]),
         }
         self._bindings = {
             OnDelete.REFUSE: pulumi.ResourceHookBinding(
@@ -105,8 +113,8 @@ class Safety:
             OnDelete.DISCARD: None,
         }
 
-    def queue(self, name: str) -> pulumi.ResourceHookBinding | None:
-        """Return the hooks of a queue; what may be discarded has none."""
+    def queue(self, name: str) -> pulumi.ResourceHookBinding:
+        """Return the hooks of a queue; what may be discarded is not guarded."""
         return self._queues[self.topology.queues[name].on_delete]
 
     def binding(self, route: Route) -> pulumi.ResourceHookBinding | None:
@@ -348,6 +356,13 @@ class Safety:
 
         options = pulumi.ResourceHookOptions(on_dry_run=on_dry_run)
         return pulumi.ResourceHook(f"rabbit-topology:{self.name}:{kind}", run, options)
+
+
+async def _read_again(args: pulumi.ErrorHookArgs) -> bool:
+    if _READ_TOO_EARLY not in str(args.errors[:1]) or len(args.errors) > _READ_AGAIN_TIMES:
+        return False
+    await asyncio.sleep(_READ_AGAIN_SECONDS)
+    return True
 
 
 async def _in_our_words(

@@ -8,7 +8,8 @@ properties are not touched and nothing is added. Source: "Dynamic Shovels", Rabb
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from urllib.parse import quote
 
 from rabbit_topology import contents
@@ -23,7 +24,6 @@ _POLL_SECONDS = 0.05
 _REPORT_SECONDS = 2.0
 _STILL_SECONDS = 2.0
 """A shovel that moves nothing for so long waits for messages that consumers have taken."""
-_ROUNDS_WITHOUT_PROGRESS = 5
 
 
 def check_available(access: Access) -> None:
@@ -54,9 +54,8 @@ def move(
     *,
     what: str,
     report: Callable[[str], None],
-    until: int = 0,
 ) -> None:
-    """Move what is ready in ``source`` to ``exchange`` until at most ``until`` messages are left.
+    """Move what is ready in ``source`` to ``exchange`` until nothing is left.
 
     Consumers of the source may take messages at the same time. Killed at any moment it loses
     nothing: a message is acknowledged at its source when its destination has confirmed it.
@@ -68,10 +67,9 @@ def move(
     path = _path(access, vhost, source)
     started = reported = time.monotonic()
     total = left = _ready(access, vhost, source)
-    rounds = 0
-    while left > until:
-        at_start = left
-        _start(access, vhost, source, exchange, path)
+    while left:
+        # It ends by itself when it has moved, and had confirmed, as many as there are now.
+        _start(access, vhost, source, exchange, until="queue-length")
         changed = time.monotonic()
         while _exists(access, path):
             time.sleep(_POLL_SECONDS)
@@ -80,15 +78,42 @@ def move(
             if now - reported > _REPORT_SECONDS:
                 report(f"moving messages {what}: {left:,} of {total:,} left")
                 reported = now
-            if (left == 0 or left <= until) and now - changed > _STILL_SECONDS:
-                _stop(access, path)
+            if not left and now - changed > _STILL_SECONDS:
+                _stop(access, path)  # consumers took what it still counts on
         left = _ready(access, vhost, source)
-        rounds = rounds + 1 if until and left >= at_start else 0
-        if rounds == _ROUNDS_WITHOUT_PROGRESS:
-            break  # publishers are as fast as the broker moves: the caller goes on regardless
     if total:
         seconds = time.monotonic() - started
-        report(f"moved {total - left:,} messages {what} in {seconds:.1f} s")
+        report(f"moved {total:,} messages {what} in {seconds:.1f} s")
+
+
+@contextmanager
+def moving(
+    access: Access, vhost: str, source: str, exchange: str, *, report: Callable[[str], None]
+) -> Iterator[Callable[[int], None]]:
+    """Keep moving what comes into ``source``, and yield a function that waits.
+
+    It waits until at most so many messages are left, or until publishers have shown to be as
+    fast as the broker moves.
+    """
+
+    def wait(most: int) -> None:
+        least, since, reported = _ready(access, vhost, source), time.monotonic(), time.monotonic()
+        while (left := _ready(access, vhost, source)) > most:
+            now = time.monotonic()
+            if left < least:
+                least, since = left, now
+            if now - since > _STILL_SECONDS:
+                return
+            if now - reported > _REPORT_SECONDS:
+                report(f"catching up with publishers: {left:,} held messages left")
+                reported = now
+            time.sleep(_POLL_SECONDS)
+
+    _start(access, vhost, source, exchange, until="never")
+    try:
+        yield wait
+    finally:
+        _stop(access, _path(access, vhost, source))
 
 
 def stop_leftover(access: Access, vhost: str, source: str) -> None:
@@ -100,19 +125,19 @@ def _path(access: Access, vhost: str, source: str) -> str:
     return access.path("parameters/shovel", vhost, own_name("move", source))
 
 
-def _start(access: Access, vhost: str, source: str, exchange: str, path: str) -> None:
+def _start(access: Access, vhost: str, source: str, exchange: str, *, until: str) -> None:
     # Without host and password: the broker connects to itself, as the user that runs this.
     uri = f"amqp://{quote(access.management.username, safe='')}@/{quote(vhost, safe='')}"
     access.management.request(
         "PUT",
-        path,
+        _path(access, vhost, source),
         {
             "value": {
                 "src-protocol": "amqp091",
                 "src-uri": uri,
                 "src-queue": source,
                 "src-prefetch-count": PREFETCH,
-                "src-delete-after": "queue-length",
+                "src-delete-after": until,
                 "dest-protocol": "amqp091",
                 "dest-uri": uri,
                 "dest-exchange": exchange,
