@@ -33,6 +33,9 @@ from rabbit_topology.model import TYPE_ARGUMENT, QueueType
 STREAM_PATIENCE_SECONDS = 1.5
 """How long a stream's first message may take to arrive before the stream counts as empty."""
 
+_LEAVING_SECONDS = 1.0
+"""How long a consumer that is going away may take, before the statistics are waited for."""
+
 TICK_PATIENCE_SECONDS = 60.0
 """How long two rounds of statistics may take, 10 s by default, before asking is given up."""
 
@@ -107,31 +110,22 @@ def read(access: Access, vhost: str, name: str) -> Contents | None:  # noqa: PLR
     described = describe(access, vhost, name)
     if described is None:
         return None
+    kind = queue_type(described)
     try:
-        with access.channel(vhost) as channel:
-            declared = channel.queue_declare(name, passive=True).method
-            ready, consumers = declared.message_count, declared.consumer_count
-            match queue_type(described):
-                case QueueType.CLASSIC:
-                    return _classic(access, vhost, name, ready, consumers)
-                case QueueType.STREAM:
-                    held = ready or _first_of_stream(channel, name)
-                    return Contents(ready=held, unacknowledged=0, consumers=consumers)
+        declared = _declared(access, vhost, name)
+        if declared is None:
+            return None
+        ready, consumers = declared
+        if kind is QueueType.STREAM:
+            held = ready or _first_of_stream(access, vhost, name)
+            return Contents(ready=held, unacknowledged=0, consumers=consumers)
     except NoAmqpError:
-        if queue_type(described) is not QueueType.CLASSIC:
+        if kind is not QueueType.CLASSIC:
             return _by_statistics(access, vhost, name)
         listed = access.management.get(access.path("queues", vhost, name))
-        return _classic(access, vhost, name, 0, listed.get("consumers") or 0)
-    except ChannelClosedByBroker as error:
-        if error.reply_code == 404:
-            return None
-        raise BrokerError(
-            access.management.endpoint, f"queue {name!r} cannot be asked: {error.reply_text}"
-        ) from None
-    except AMQPError as error:
-        raise BrokerError(
-            access.management.endpoint, f"queue {name!r} cannot be asked: {error!r}"
-        ) from None
+        ready, consumers = 0, listed.get("consumers") or 0
+    if kind is QueueType.CLASSIC:
+        return _classic(access, vhost, name, ready, consumers)
     if consumers == 0:
         return Contents(ready=ready, unacknowledged=0, consumers=0)
     settled = _by_statistics(access, vhost, name)
@@ -153,14 +147,14 @@ def quick(access: Access, vhost: str, name: str) -> Contents | None:
     ready, unacknowledged = (
         described.get(key) or 0 for key in ("messages_ready", "messages_unacknowledged")
     )
-    consumers = 0
     try:
-        with access.channel(vhost) as channel:
-            declared = channel.queue_declare(name, passive=True).method
-            ready, consumers = declared.message_count, declared.consumer_count
-    except (BrokerError, AMQPError):
-        pass  # the management API's numbers will do for a preview
-    return Contents(ready=ready, unacknowledged=unacknowledged, consumers=consumers)
+        declared = _declared(access, vhost, name)
+    except BrokerError:
+        # The management API's numbers will do for a preview.
+        return Contents(ready=ready, unacknowledged=unacknowledged, consumers=0)
+    return declared and Contents(
+        ready=declared[0], unacknowledged=unacknowledged, consumers=declared[1]
+    )
 
 
 def survey(access: Access, vhost: str) -> dict[str, Contents]:
@@ -199,26 +193,28 @@ def wait_until_empty(
         BrokerError: The broker cannot be asked.
     """
     deadline = time.monotonic() + patience
-    last, leader = 0, None
+    last, leader, zero_since = 0, None, 0.0
     while True:
-        described = describe(access, vhost, name)
-        if described is None:
+        described, declared = describe(access, vhost, name), _declared(access, vhost, name)
+        if described is None or declared is None:
             return True
-        now = quick(access, vhost, name)
-        if now is not None and now.ready:
+        ready, consumers = declared
+        if ready:
             return False
-        total = described.get("messages") or 0
+        quorum = queue_type(described) is QueueType.QUORUM
+        if not quorum and "messages" not in described:
+            raise _not_answering(access, name)
+        total = described.get("messages", 0)
         if total == 0:
+            exact = not quorum or consumers == 0
             # Of a leader on another node, or one just elected, the number may be missing.
-            if last and described.get("leader") == leader:
+            if exact or (last and described.get("leader") == leader):
                 return True
-            settled = read(access, vhost, name)
-            if settled is None or settled.empty:
-                return True
-            if settled.ready:
-                return False
-            total = settled.unacknowledged
-        if total != last:
+            zero_since = zero_since or time.monotonic()
+            if time.monotonic() - zero_since > _LEAVING_SECONDS:
+                settled = read(access, vhost, name)
+                return settled is None or settled.empty
+        elif total != last:
             report(f"waiting for consumers to finish {total:,} messages of queue {name}")
         if time.monotonic() > deadline:
             raise TimeoutError
@@ -226,14 +222,32 @@ def wait_until_empty(
         time.sleep(0.1)
 
 
+def _declared(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
+    """Return the ready messages and the consumers of a queue as it says itself, None if gone."""
+    try:
+        with access.channel(vhost) as channel:
+            declared = channel.queue_declare(name, passive=True).method
+    except ChannelClosedByBroker as error:
+        if error.reply_code == 404 and "no queue" in error.reply_text:
+            return None
+        raise BrokerError(
+            access.management.endpoint, f"queue {name!r} cannot be asked: {error.reply_text}"
+        ) from None
+    except AMQPError as error:
+        raise BrokerError(
+            access.management.endpoint, f"queue {name!r} cannot be asked: {error!r}"
+        ) from None
+    return declared.message_count, declared.consumer_count
+
+
 def _classic(access: Access, vhost: str, name: str, ready: int, consumers: int) -> Contents | None:
-    # Asked again after the passive declare: a message that a consumer gives back in between is
-    # then seen in one of the two.
+    # Asked after the passive declare: a message that a consumer gives back in between is then
+    # seen in one of the two.
     described = describe(access, vhost, name)
     if described is None:
         return None
-    if described.get("messages_unacknowledged") is None:
-        return _by_statistics(access, vhost, name)
+    if "messages" not in described:
+        raise _not_answering(access, name)
     return Contents(
         ready=max(ready, described["messages_ready"]),
         unacknowledged=described["messages_unacknowledged"],
@@ -241,14 +255,22 @@ def _classic(access: Access, vhost: str, name: str, ready: int, consumers: int) 
     )
 
 
-def _first_of_stream(channel: Any, name: str) -> int:
+def _not_answering(access: Access, name: str) -> BrokerError:
+    return BrokerError(
+        access.management.endpoint,
+        f"queue {name!r} does not tell what it holds: its node may be down; nothing is deleted",
+    )
+
+
+def _first_of_stream(access: Access, vhost: str, name: str) -> int:
     """Return 1 if a stream has a message, else 0; its own counter lags by a second or two."""
-    channel.basic_qos(prefetch_count=1)
-    arguments = {"x-stream-offset": "first"}
-    for method, _, _ in channel.consume(
-        name, arguments=arguments, inactivity_timeout=STREAM_PATIENCE_SECONDS
-    ):
-        return 0 if method is None else 1
+    with access.channel(vhost) as channel:
+        channel.basic_qos(prefetch_count=1)
+        arguments = {"x-stream-offset": "first"}
+        for method, _, _ in channel.consume(
+            name, arguments=arguments, inactivity_timeout=STREAM_PATIENCE_SECONDS
+        ):
+            return 0 if method is None else 1
     return 0
 
 
