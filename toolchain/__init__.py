@@ -1,0 +1,1 @@
+"""Tools that give the project a Pulumi engine and local RabbitMQ brokers."""
