@@ -1,0 +1,46 @@
+# `make up` and `make test` do everything on a machine with Python 3.11+, Go and a package mirror.
+
+PYTHON ?= python3
+BIN := .venv/bin
+VENV := .venv/.ready
+
+.PHONY: help up down test unit integration lint types format clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+up: $(VENV)  ## deploy the dev stack, starting a broker if none answers, and prove it by message
+	@$(BIN)/python -m toolchain.dev up
+
+down: $(VENV)  ## destroy the dev stack and stop the broker that `make up` started
+	@$(BIN)/python -m toolchain.dev down
+
+test: lint types unit integration  ## everything
+
+unit: $(VENV)  ## pure and mocked tests: seconds, no network
+	$(BIN)/python -m pytest -m "not integration"
+
+integration: $(VENV)  ## the real engine and real brokers
+	$(BIN)/python -m pytest -m integration -v
+
+lint: $(VENV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)
+	$(BIN)/mypy
+
+format: $(VENV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## stop what `make up` started, remove what the project put outside the clone, and inside
+	@$(PYTHON) -m toolchain.dev clean
+	@rm -rf .venv .local
+
+$(VENV): requirements.txt requirements-dev.txt
+	@echo "installing Python packages into .venv"
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
