@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VENV := .venv/.ready
 
-.PHONY: help up down test unit integration lint types format clean
+.PHONY: help up down test unit integration lint types docs format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -29,6 +29,9 @@ lint: $(VENV)
 
 types: $(VENV)
 	$(BIN)/mypy
+
+docs: $(VENV)  ## make the config reference in the README anew
+	$(BIN)/python -m toolchain.reference
 
 format: $(VENV)
 	$(BIN)/ruff check --fix .

@@ -98,7 +98,7 @@ def queue_type(described: Mapping[str, Any]) -> QueueType:
     return QueueType.CLASSIC
 
 
-def read(access: Access, vhost: str, name: str) -> Contents | None:  # noqa: PLR0911 - one a source
+def read(access: Access, vhost: str, name: str) -> Contents | None:
     """Return what a queue holds, None if it does not exist.
 
     Exact, and immediate but for one case: messages that consumers of a quorum queue hold are
@@ -155,6 +155,16 @@ def quick(access: Access, vhost: str, name: str) -> Contents | None:
     return declared and Contents(
         ready=declared[0], unacknowledged=unacknowledged, consumers=declared[1]
     )
+
+
+def ready(access: Access, vhost: str, name: str) -> int:
+    """Return how many messages of a queue wait for a consumer, exactly; 0 if it does not exist.
+
+    Raises:
+        BrokerError: The broker cannot be asked.
+    """
+    declared = _declared(access, vhost, name)
+    return declared[0] if declared else 0
 
 
 def survey(access: Access, vhost: str) -> dict[str, Contents]:

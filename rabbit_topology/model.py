@@ -58,7 +58,9 @@ class Verdict(StrEnum):
 class _Frozen(BaseModel):
     """Strict: a string is never taken for a number, nor a number for a string."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True
+    )
 
 
 def _none_is_empty(value: object) -> object:

@@ -66,21 +66,21 @@ def move(
     """
     path = _path(access, vhost, source)
     started = reported = time.monotonic()
-    total = left = _ready(access, vhost, source)
+    total = left = contents.ready(access, vhost, source)
     while left:
         # It ends by itself when it has moved, and had confirmed, as many as there are now.
         _start(access, vhost, source, exchange, until="queue-length")
         changed = time.monotonic()
         while _exists(access, path):
             time.sleep(_POLL_SECONDS)
-            now, before, left = time.monotonic(), left, _ready(access, vhost, source)
+            now, before, left = time.monotonic(), left, contents.ready(access, vhost, source)
             changed = now if left != before else changed
             if now - reported > _REPORT_SECONDS:
                 report(f"moving messages {what}: {left:,} of {total:,} left")
                 reported = now
             if not left and now - changed > _STILL_SECONDS:
                 _stop(access, path)  # consumers took what it still counts on
-        left = _ready(access, vhost, source)
+        left = contents.ready(access, vhost, source)
     if total:
         seconds = time.monotonic() - started
         report(f"moved {total:,} messages {what} in {seconds:.1f} s")
@@ -97,8 +97,12 @@ def moving(
     """
 
     def wait(most: int) -> None:
-        least, since, reported = _ready(access, vhost, source), time.monotonic(), time.monotonic()
-        while (left := _ready(access, vhost, source)) > most:
+        least, since, reported = (
+            contents.ready(access, vhost, source),
+            time.monotonic(),
+            time.monotonic(),
+        )
+        while (left := contents.ready(access, vhost, source)) > most:
             now = time.monotonic()
             if left < least:
                 least, since = left, now
@@ -161,10 +165,3 @@ def _stop(access: Access, path: str) -> None:
         access.management.request("DELETE", path)
     except NotFoundError:
         return
-
-
-def _ready(access: Access, vhost: str, name: str) -> int:
-    found = contents.quick(access, vhost, name)
-    if found is None:
-        raise BrokerError(access.management.endpoint, f"queue {name!r} has disappeared")
-    return found.ready
