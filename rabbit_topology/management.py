@@ -6,6 +6,7 @@ Source: "HTTP API Reference", RabbitMQ documentation.
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
     import httpx
 
 TIMEOUT_SECONDS = 10.0
+
+_PAUSES = (0.1, 0.3, 1.0)
+"""Seconds before a request is sent again: a broker under load, or one whose leader has just
+changed, answers some with 500 or 503.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,18 +58,7 @@ class Management:
             BrokerError: The broker cannot be reached or refuses.
             NotFoundError: It answers that there is no such object.
         """
-        import httpx
-
-        try:
-            response = self._http.request(method, f"/api{path}", json=body)
-        except httpx.HTTPError as error:
-            raise UnreachableError(
-                self.endpoint,
-                f"rabbitmq:endpoint {self.endpoint} does not answer "
-                f"({error or type(error).__name__}): "
-                "check that the broker runs, that its management plugin is enabled and that the "
-                "URL names the management port, 15672 by default",
-            ) from None
+        response = self._send(method, f"/api{path}", body)
         match response.status_code:
             case 401:
                 raise BrokerError(
@@ -80,6 +75,29 @@ class Management:
                     f"{self.endpoint}: {method} {path}: {status}: {_reason(response)}",
                 )
         return response.json() if response.content else None
+
+    def _send(self, method: str, path: str, body: object) -> httpx.Response:
+        """Send one request, again if the broker fails at it: all that are sent are idempotent."""
+        import httpx
+
+        for pause in (*_PAUSES, None):
+            try:
+                response = self._http.request(method, path, json=body)
+            except httpx.HTTPError as error:
+                # A connection that was kept open may have ended meanwhile: that is no answer yet.
+                if pause is None or isinstance(error, httpx.ConnectError | httpx.TimeoutException):
+                    raise UnreachableError(
+                        self.endpoint,
+                        f"rabbitmq:endpoint {self.endpoint} does not answer "
+                        f"({error or type(error).__name__}): check that the broker runs, that its "
+                        "management plugin is enabled and that the URL names the management "
+                        "port, 15672 by default",
+                    ) from None
+            else:
+                if pause is None or response.status_code < 500:
+                    return response
+            time.sleep(pause)
+        raise AssertionError("the last try returns or raises")
 
     def get(self, path: str) -> Any:
         """Return the answer to ``GET /api{path}``; raises as `request` does."""

@@ -315,22 +315,30 @@ def _listen(channel: BlockingChannel, exchange: str, route: Route, topology: Top
 
 
 def _take(channel: BlockingChannel, queue: str, token: str) -> bool:
-    """Take our message out of ``queue``; what is not ours goes back.
+    """Take our message out of ``queue``; others' that have come before it go back.
 
     No waiting: the publish was confirmed, so whatever was routed to the queue is in it.
+    They go back to the front, except on RabbitMQ 3.10, which puts them at a quorum queue's end.
     """
-    try:
-        method, _, body = channel.basic_get(queue)
-    except ChannelClosedByBroker as error:
-        raise _NotDeliveredError(f"{queue} cannot be read: {error.reply_text}") from None
-    if method is None:
-        return False
-    if body != token.encode():
-        channel.basic_nack(method.delivery_tag, requeue=True)
-        return False
-    channel.basic_ack(method.delivery_tag)
-    _await_settled(channel, queue)
-    return True
+    others: int | None = None
+    taken = False
+    while not taken:
+        try:
+            method, _, body = channel.basic_get(queue)
+        except ChannelClosedByBroker as error:
+            raise _NotDeliveredError(f"{queue} cannot be read: {error.reply_text}") from None
+        if method is None:
+            break
+        taken = body == token.encode()
+        if taken:
+            channel.basic_ack(method.delivery_tag)
+        else:
+            others = method.delivery_tag
+    if others is not None:
+        channel.basic_nack(others, multiple=True, requeue=True)
+    if taken or others is not None:
+        _await_settled(channel, queue)
+    return taken
 
 
 def _await_settled(channel: BlockingChannel, queue: str) -> None:

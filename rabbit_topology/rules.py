@@ -8,6 +8,7 @@ here too, since a name that it cannot handle would otherwise fail half-way throu
 from __future__ import annotations
 
 import json
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from difflib import get_close_matches
 
@@ -80,6 +81,13 @@ def _name(where: str, name: str, *, slash_breaks: bool) -> Iterator[Problem]:
             value=show(name),
             rule=f"a name has at most {MAX_NAME_BYTES} bytes in UTF-8, this one has {size}",
             fix="shorten it",
+        )
+    if any(unicodedata.category(character) == "Cc" for character in name):
+        yield Problem(
+            path=where,
+            value=show(name),
+            rule="the broker takes line breaks out of names, so the provider cannot find it again",
+            fix="leave control characters out",
         )
     for character in "@/" if slash_breaks else "@":
         if character in name:

@@ -160,6 +160,11 @@ BAD = {
         'topology.queues["a/b"]',
         '"/"',
     ),
+    "line break": (
+        with_(queues={"requests": {}, "a\nb": {}}),
+        'topology.queues["a\\nb"]',
+        "control characters",
+    ),
     "slash in an exchange": (
         with_(exchanges={"inference": {}, "a/b": {}}),
         'topology.exchanges["a/b"]',
