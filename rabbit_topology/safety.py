@@ -13,8 +13,11 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from threading import Lock
 from typing import Any
 
@@ -78,6 +81,11 @@ class Safety:
     _resources: dict[str, pulumi.Resource] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _guard: Lock = field(default_factory=Lock)
+    # Threads of our own: those of the event loop may all be waiting for registrations, which the
+    # engine answers only when a hook has ended.
+    _threads: ThreadPoolExecutor = field(
+        default_factory=lambda: ThreadPoolExecutor(thread_name_prefix="rabbit-topology")
+    )
     _surveyed: dict[str, contents.Contents] | None = None
 
     def __post_init__(self) -> None:
@@ -137,7 +145,7 @@ class Safety:
         vhost = old["name"]
         if pulumi.runtime.is_dry_run():
             return  # its queues are still there, and speak for themselves
-        left = await asyncio.to_thread(contents.survey, self.access, vhost)
+        left = await self._off_loop(contents.survey, self.access, vhost)
         in_use = {name: it for name, it in left.items() if it.in_use}
         if in_use:
             raise RefusedError(f"vhost {vhost} would be deleted with its queues", in_use)
@@ -145,13 +153,13 @@ class Safety:
     async def _before_exchange(self, old: Mapping[str, Any]) -> None:
         name, vhost = old["name"], old["vhost"]
         if await self._fate("exchange", vhost, name) is not _Fate.REPLACED:
-            await asyncio.to_thread(self._warn_of_traffic, vhost, name, f"exchange {name}")
+            await self._off_loop(self._warn_of_traffic, vhost, name, f"exchange {name}")
         elif pulumi.runtime.is_dry_run():
             change = _changes(old["settings"], self._exchange_settings(name))
             pulumi.info(f"exchange {name} is replaced ({change}); a stand-in routes meanwhile")
         else:
             self._taken.add(f"exchange {name}")
-            await asyncio.to_thread(
+            await self._off_loop(
                 self._overlap(name).take_over, self.topology.exchanges[name], self._outgoing(name)
             )
 
@@ -161,7 +169,7 @@ class Safety:
         if fate is _Fate.REPLACED:
             await self._take_over(name, old)
         else:
-            await asyncio.to_thread(self._check_deletion, vhost, name, fate)
+            await self._off_loop(self._check_deletion, vhost, name, fate)
 
     async def _before_retained_queue(self, old: Mapping[str, Any]) -> None:
         name, vhost = old["name"], old["vhost"]
@@ -174,7 +182,7 @@ class Safety:
             await self._before_free_binding(old)
         elif not pulumi.runtime.is_dry_run():
             # Its queue goes with it: refused here, nothing is unbound from a queue that stays.
-            await asyncio.to_thread(self._check_deletion, vhost, name, _Fate.REMOVED, keep=True)
+            await self._off_loop(self._check_deletion, vhost, name, _Fate.REMOVED, keep=True)
 
     async def _before_free_binding(self, old: Mapping[str, Any]) -> None:
         vhost, route = old["vhost"], _route(old)
@@ -182,7 +190,7 @@ class Safety:
             await self._shadow(route)
         else:
             label = f"binding {route.source} -[{route.routing_key}]-> {route.destination}"
-            await asyncio.to_thread(self._warn_of_traffic, vhost, route.source, label)
+            await self._off_loop(self._warn_of_traffic, vhost, route.source, label)
 
     async def _after(self, new: Mapping[str, Any]) -> None:
         """Give back what was taken, once the resource that it was taken for is there again."""
@@ -201,9 +209,9 @@ class Safety:
                 return
             self._taken -= {key, f"shadowed {key}"}
         if kind == "queue":
-            await asyncio.to_thread(self._handover(name).give_back)
+            await self._off_loop(self._handover(name).give_back)
         else:
-            await asyncio.to_thread(self._overlap(name).give_back, self.topology.exchanges[name])
+            await self._off_loop(self._overlap(name).give_back, self.topology.exchanges[name])
 
     # What they are made of.
 
@@ -211,21 +219,21 @@ class Safety:
         queue = self.topology.queues[name]
         change = _changes(old["settings"], self._queue_settings(name))
         if pulumi.runtime.is_dry_run():
-            found = await asyncio.to_thread(contents.quick, self.access, self.topology.vhost, name)
+            found = await self._off_loop(contents.quick, self.access, self.topology.vhost, name)
             pulumi.info(f"queue {name} is replaced ({change}); kept through it: {found}")
             return
         pulumi.info(f"queue {name} is replaced ({change})")
         self._taken.add(f"queue {name}")
-        await asyncio.to_thread(self._handover(name).take_over, queue)
+        await self._off_loop(self._handover(name).take_over, queue)
 
     async def _shadow(self, route: Route) -> None:
         if pulumi.runtime.is_dry_run():
             return
         self._taken.add(f"shadowed {route.kind} {route.destination}")
         if route.kind == "queue":
-            await asyncio.to_thread(self._handover(route.destination).shadow, route)
+            await self._off_loop(self._handover(route.destination).shadow, route)
         elif route.destination in self.topology.exchanges:
-            await asyncio.to_thread(
+            await self._off_loop(
                 self._overlap(route.destination).shadow,
                 route,
                 self.topology.exchanges[route.destination],
@@ -301,7 +309,7 @@ class Safety:
         if not answered:
             return _Fate.REPLACED
         if not pulumi.runtime.is_dry_run():
-            await asyncio.to_thread(self._check_whole_stack)
+            await self._off_loop(self._check_whole_stack)
         return _Fate.DESTROYED
 
     def _outgoing(self, exchange: str) -> list[Route]:
@@ -331,6 +339,11 @@ class Safety:
             "auto_delete": exchange.auto_delete,
             **exchange.arguments,
         }
+
+    async def _off_loop(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Run blocking work in a thread: the program and other hooks go on meanwhile."""
+        call = partial(copy_context().run, function, *args, **kwargs)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def _before(
         self, kind: str, function: Callable[[Mapping[str, Any]], Awaitable[None]]
