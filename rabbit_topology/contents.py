@@ -137,7 +137,7 @@ def read(access: Access, vhost: str, name: str) -> Contents | None:
 
 
 def quick(access: Access, vhost: str, name: str) -> Contents | None:
-    """Return what a queue holds without ever waiting: for previews and progress, not for verdicts.
+    """Return what a queue holds without waiting for statistics: for previews, not for verdicts.
 
     The unacknowledged messages of a quorum queue with consumers may be some seconds old.
     """
@@ -152,9 +152,12 @@ def quick(access: Access, vhost: str, name: str) -> Contents | None:
     except BrokerError:
         # The management API's numbers will do for a preview.
         return Contents(ready=ready, unacknowledged=unacknowledged, consumers=0)
-    return declared and Contents(
-        ready=declared[0], unacknowledged=unacknowledged, consumers=declared[1]
-    )
+    if declared is None:
+        return None
+    ready, consumers = declared
+    if queue_type(described) is QueueType.STREAM:
+        ready = ready or _first_of_stream(access, vhost, name)
+    return Contents(ready=ready, unacknowledged=unacknowledged, consumers=consumers)
 
 
 def ready(access: Access, vhost: str, name: str) -> int:
@@ -171,8 +174,7 @@ def survey(access: Access, vhost: str) -> dict[str, Contents]:
     """Return what each queue of a vhost holds, helpers of unfinished runs left out.
 
     Whether one is in use is exact, as in `read`; the number of messages that consumers of a
-    quorum queue hold may be some seconds old. A stream counts as in use by its own counter,
-    which lags by a second or two: ask `read` before it is deleted.
+    quorum queue hold may be some seconds old.
     """
     try:
         listed = access.management.get(

@@ -61,3 +61,11 @@ def vhost() -> str:
 @pytest.fixture
 def stack(tmp_path: Path, engine_env: dict[str, str], broker: Broker) -> Stack:
     return Stack(tmp_path, engine_env, broker)
+
+
+@pytest.fixture
+def one_stack(
+    tmp_path: Path, engine_env: dict[str, str], start_broker: Callable[[str], Broker]
+) -> Stack:
+    """A stack on one version, for what does not depend on the broker's."""
+    return Stack(tmp_path, engine_env, start_broker("4.0"))

@@ -77,7 +77,11 @@ class Stack:
         self._salt = yaml.safe_load(self.config_file.read_text())
 
     def configure(
-        self, topology: Any, broker: Mapping[str, Any] | None = None, **provider: Any
+        self,
+        topology: Any,
+        broker: Mapping[str, Any] | None = None,
+        safety: Mapping[str, Any] | None = None,
+        **provider: Any,
     ) -> None:
         """Write the config: the topology, and the provider's settings over the broker's own.
 
@@ -88,6 +92,7 @@ class Stack:
             "rabbitmq:username": self.broker.username,
             "rabbitmq:password": self.broker.password,
             "rabbit-topology:broker": {"hosts": list(self.broker.hosts), **(broker or {})},
+            "rabbit-topology:safety": safety,
             "rabbit-topology:topology": topology,
             **{f"rabbitmq:{key}": value for key, value in provider.items()},
         }
