@@ -245,15 +245,14 @@ class Safety:
 
         Deleted here and not by the provider, so that test and deletion are one step.
         """
+        found = contents.read(self.access, vhost, name)
         if pulumi.runtime.is_dry_run():
-            found = contents.quick(self.access, vhost, name)
             if found and found.in_use:
                 self._announce(
                     f"would lose {found.ready + found.unacknowledged:,} messages in queue {name} "
                     f"({found}): {fate.value}; `pulumi up` will refuse"
                 )
             return
-        found = contents.read(self.access, vhost, name)
         if found is None:
             return
         if found.in_use or not (keep or handover.delete_empty(self.access, vhost, name)):

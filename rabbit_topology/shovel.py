@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import quote
 
 from rabbit_topology import contents
@@ -20,6 +21,8 @@ from rabbit_topology.management import NotFoundError
 PREFETCH = 1000
 PLUGIN = "rabbitmq_shovel"
 
+_NODES_SECONDS = 15.0
+"""How long a node that has just started may take to publish what plugins it has."""
 _POLL_SECONDS = 0.05
 _REPORT_SECONDS = 2.0
 _STILL_SECONDS = 2.0
@@ -32,11 +35,17 @@ def check_available(access: Access) -> None:
     Raises:
         BrokerError: A node lacks the plugin, which the error names.
     """
-    lacking = [
-        node["name"]
-        for node in access.management.get("/nodes")
-        if node.get("running") and PLUGIN not in node.get("enabled_plugins", [])
-    ]
+    deadline = time.monotonic() + _NODES_SECONDS
+    nodes = _running_nodes(access)
+    while any("enabled_plugins" not in node for node in nodes):
+        if time.monotonic() > deadline:
+            raise BrokerError(
+                access.management.endpoint,
+                "the broker does not tell which plugins its nodes have; nothing was touched",
+            )
+        time.sleep(0.2)
+        nodes = _running_nodes(access)
+    lacking = [node["name"] for node in nodes if PLUGIN not in node["enabled_plugins"]]
     if lacking:
         raise BrokerError(
             access.management.endpoint,
@@ -44,6 +53,10 @@ def check_available(access: Access) -> None:
             f"{', '.join(lacking)} lacks the plugin for it; nothing was touched; run "
             f"rabbitmq-plugins enable {PLUGIN} there",
         )
+
+
+def _running_nodes(access: Access) -> list[dict[str, Any]]:
+    return [node for node in access.management.get("/nodes") if node.get("running")]
 
 
 def move(
