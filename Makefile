@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VENV := .venv/.ready
 
-.PHONY: help up down test unit integration lint types docs format clean
+.PHONY: help up down test unit integration lint types safety demo-safety docs format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,12 @@ unit: $(VENV)  ## pure and mocked tests: seconds, no network
 
 integration: $(VENV)  ## the real engine and real brokers
 	$(BIN)/python -m pytest -m integration -v
+
+safety: $(VENV)  ## every safety test on the full scale; writes docs/safety-results.md
+	$(BIN)/python -m tests.safety
+
+demo-safety: $(VENV)  ## the headline: live traffic, classic to quorum, and the ledger at the end
+	@$(BIN)/python -m tests.safety.demo
 
 lint: $(VENV)
 	$(BIN)/ruff check .

@@ -273,8 +273,13 @@ class Safety:
             and (name in self.topology.queues or vhost_goes)
             and self._on_delete(name) is OnDelete.REFUSE
         }
-        if in_use:
-            raise RefusedError(_Fate.DESTROYED.value, in_use)
+        if not in_use:
+            return
+        with ThreadPoolExecutor() as threads:  # each may wait for the broker's statistics
+            exact = threads.map(lambda name: contents.read(self.access, vhost, name), in_use)
+            numbers = {name: it for name, it in zip(in_use, exact, strict=True) if it}
+        if any(it.in_use for it in numbers.values()):
+            raise RefusedError(_Fate.DESTROYED.value, numbers)
 
     def _on_delete(self, name: str) -> OnDelete:
         queue = self.topology.queues.get(name)
