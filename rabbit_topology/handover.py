@@ -45,6 +45,10 @@ SWITCH_AT = 20
 """With so many messages left in the holding queue, publishers are switched to the new queue.
 What is published then overtakes these few: nowhere else does the order change."""
 
+CANCEL_SECONDS = 0.5
+"""How long RabbitMQ 3.10 may take to tell consumers that a quorum queue is gone. If one of the same
+name is there earlier they are not told, and wait for messages that never come."""
+
 _SHOVEL_ENDS_SECONDS = 5.0
 
 _LIFETIME_KEYS = (
@@ -106,6 +110,8 @@ class Handover:
         try:
             self._hold(described, quorum=QueueType.QUORUM in (old_type, new.type))
             self._drain(quorum=QueueType.QUORUM in (old_type, new.type), described=described)
+            if old_type is new.type is QueueType.QUORUM:
+                time.sleep(CANCEL_SECONDS)
         except BaseException:
             self.report(f"queue {self.name}: putting everything back")
             self.give_back()
