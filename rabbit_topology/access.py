@@ -116,6 +116,10 @@ class Access:
             return False
         return True
 
+    def declare(self, kind: str, vhost: str, name: str, declaration: Mapping[str, Any]) -> None:
+        """Declare a queue or exchange; nothing happens if it is there as ``declaration`` says."""
+        self.management.request("PUT", self.path(kind, vhost, name), dict(declaration))
+
     def request_if_there(
         self, method: str, kind: str, vhost: str, *names: str, body: object = None
     ) -> None:

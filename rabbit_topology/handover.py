@@ -119,7 +119,7 @@ class Handover:
 
     def give_back(self) -> None:
         """Lead everything into the queue again, which exists, and remove what helped."""
-        if not self._exists("exchanges", self.stand_in):
+        if not self.is_shadowed():
             return
         shovel.stop_leftover(self.access, self.vhost, self.name)
         returning = own_name("return", self.name)
@@ -128,7 +128,7 @@ class Handover:
             channel.queue_bind(self.name, returning)
         if self._exists("queues", self.drained):
             self._move(self.drained, returning)
-        if self._exists("queues", self.holding):
+        if self.is_held():
             with shovel.moving(
                 self.access, self.vhost, self.holding, returning, report=self.report
             ) as wait_until_left:
@@ -147,7 +147,7 @@ class Handover:
             with self.access.channel(self.vhost) as channel:
                 channel.queue_bind(self.name, self.stand_in)
                 channel.queue_unbind(self.holding, self.stand_in)
-            for it in self._bindings("exchanges", self.stand_in, "destination"):
+            for it in self.access.bindings("exchanges", self.vhost, self.stand_in, "destination"):
                 self.access.copy_binding(self.vhost, it, destination=("q", self.name))
 
     def is_shadowed(self) -> bool:
@@ -174,7 +174,7 @@ class Handover:
         with self.access.rebinding:
             direct = [
                 it
-                for it in self._bindings("queues", self.name)
+                for it in self.access.bindings("queues", self.vhost, self.name)
                 if it["source"] not in ("", self.stand_in)
             ]
             for it in direct:
@@ -205,8 +205,8 @@ class Handover:
                 raise BrokerError(
                     self.access.management.endpoint,
                     f"queue {self.name}: its consumers still hold messages after "
-                    f"{PATIENCE_SECONDS:.0f} s ({self._quick()}); everything was put back, run "
-                    "again when they are done, or stop them",
+                    f"{PATIENCE_SECONDS:.0f} s ({self._quick(self.name)}); everything was put "
+                    "back, run again when they are done, or stop them",
                 ) from None
             if empty and delete_empty(self.access, self.vhost, self.name):
                 return
@@ -226,13 +226,9 @@ class Handover:
                 "another name, or set `on_delete: discard`, run `pulumi up`, and change it then",
             )
 
-    def _quick(self) -> contents.Contents:
-        found = contents.quick(self.access, self.vhost, self.name)
-        return found or contents.Contents(ready=0, unacknowledged=0, consumers=0)
-
-    def _consumers(self, queue: str) -> int:
+    def _quick(self, queue: str) -> contents.Contents:
         found = contents.quick(self.access, self.vhost, queue)
-        return found.consumers if found else 0
+        return found or contents.Contents(ready=0, unacknowledged=0, consumers=0)
 
     def _move(self, source: str, exchange: str) -> None:
         what = f"{'out of' if source == self.name else 'back into'} queue {self.name}"
@@ -271,7 +267,7 @@ class Handover:
 
     def _delete_emptied(self, queue: str, returning: str) -> None:
         deadline = time.monotonic() + _SHOVEL_ENDS_SECONDS
-        while self._consumers(queue) and time.monotonic() < deadline:
+        while self._quick(queue).consumers and time.monotonic() < deadline:
             time.sleep(0.02)  # its shovel, on the way out
         while not delete_if_empty(self.access, self.vhost, queue):
             self._move(queue, returning)
@@ -283,9 +279,6 @@ class Handover:
             # The stand-in last: as long as it is there, a next run knows that something is left.
             for exchange in (self.drained, returning, self.stand_in):
                 channel.exchange_delete(exchange)
-
-    def _bindings(self, kind: str, name: str, end: str = "") -> list[dict[str, Any]]:
-        return self.access.bindings(kind, self.vhost, name, end)
 
     def _exists(self, kind: str, name: str) -> bool:
         return self.access.exists(kind, self.vhost, name)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
 
@@ -80,6 +80,15 @@ class Exchange(_Frozen):
     arguments: Mapping[str, str] = Field(default_factory=dict)
     """What an `x-` type asks for. Strings only: the provider cannot send anything else."""
 
+    def declaration(self) -> dict[str, Any]:
+        """Return what the management API declares it with."""
+        return {
+            "type": self.type,
+            "durable": self.durable,
+            "auto_delete": self.auto_delete,
+            "arguments": dict(self.arguments),
+        }
+
 
 class Queue(_Frozen):
     """A queue or stream: where messages wait for consumers."""
@@ -103,6 +112,14 @@ class Queue(_Frozen):
         would take the addition for a change and replace the queue with all its messages.
         """
         return {TYPE_ARGUMENT: self.type.value, **self.arguments}
+
+    def declaration(self) -> dict[str, Any]:
+        """Return what the management API declares it with."""
+        return {
+            "durable": self.durable,
+            "auto_delete": self.auto_delete,
+            "arguments": self.declared_arguments(),
+        }
 
 
 class Binding(_Frozen):

@@ -94,10 +94,9 @@ class Overlap:
         effective = self._users_policy()
         if ALTERNATE in effective and ALTERNATE not in arguments:
             arguments[ALTERNATE] = effective[ALTERNATE]
-        self.access.management.request(
-            "PUT",
-            self.access.path("exchanges", self.vhost, self.stand_in),
-            {"type": new.type, "durable": True, "auto_delete": False, "arguments": arguments},
+        lasting = {"durable": True, "auto_delete": False, "arguments": arguments}
+        self.access.declare(
+            "exchanges", self.vhost, self.stand_in, {**new.declaration(), **lasting}
         )
         for route in outgoing:
             kind, destination = "e", route.destination

@@ -40,13 +40,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
             continue
         report(f"exchange {name}: completing what an earlier run began")
         if not access.exists("exchanges", vhost, name):
-            body = {
-                "type": exchange.type,
-                "durable": exchange.durable,
-                "auto_delete": exchange.auto_delete,
-                "arguments": dict(exchange.arguments),
-            }
-            access.management.request("PUT", access.path("exchanges", vhost, name), body)
+            access.declare("exchanges", vhost, name, exchange.declaration())
         overlap.give_back(exchange)
     for name, queue in topology.queues.items():
         taken = Handover(access=access, vhost=vhost, name=name, report=report)
@@ -54,11 +48,6 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
             continue
         report(f"queue {name}: completing what an earlier run began")
         if not access.exists("queues", vhost, name):
-            settings = {
-                "durable": queue.durable,
-                "auto_delete": queue.auto_delete,
-                "arguments": queue.declared_arguments(),
-            }
-            access.management.request("PUT", access.path("queues", vhost, name), settings)
+            access.declare("queues", vhost, name, queue.declaration())
         taken.give_back()
     return find(access, topology)

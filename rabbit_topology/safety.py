@@ -155,7 +155,7 @@ class Safety:
         if await self._fate("exchange", vhost, name) is not _Fate.REPLACED:
             await self._off_loop(self._warn_of_traffic, vhost, name, f"exchange {name}")
         elif pulumi.runtime.is_dry_run():
-            change = _changes(old["settings"], self._exchange_settings(name))
+            change = _changes(old["settings"], self.topology.exchanges[name].declaration())
             pulumi.info(f"exchange {name} is replaced ({change}); a stand-in routes meanwhile")
         else:
             self._taken.add(f"exchange {name}")
@@ -217,7 +217,7 @@ class Safety:
 
     async def _take_over(self, name: str, old: Mapping[str, Any]) -> None:
         queue = self.topology.queues[name]
-        change = _changes(old["settings"], self._queue_settings(name))
+        change = _changes(old["settings"], queue.declaration())
         if pulumi.runtime.is_dry_run():
             found = await self._off_loop(contents.quick, self.access, self.topology.vhost, name)
             pulumi.info(f"queue {name} is replaced ({change}); kept through it: {found}")
@@ -327,23 +327,6 @@ class Safety:
     def _overlap(self, name: str) -> Overlap:
         return Overlap(access=self.access, vhost=self.topology.vhost, name=name, report=pulumi.info)
 
-    def _queue_settings(self, name: str) -> dict[str, Any]:
-        queue = self.topology.queues[name]
-        return {
-            "durable": queue.durable,
-            "auto_delete": queue.auto_delete,
-            **queue.declared_arguments(),
-        }
-
-    def _exchange_settings(self, name: str) -> dict[str, Any]:
-        exchange = self.topology.exchanges[name]
-        return {
-            "type": exchange.type,
-            "durable": exchange.durable,
-            "auto_delete": exchange.auto_delete,
-            **exchange.arguments,
-        }
-
     async def _off_loop(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run blocking work in a thread: the program and other hooks go on meanwhile."""
         call = partial(copy_context().run, function, *args, **kwargs)
@@ -414,7 +397,9 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
         **json.loads(old.get("argumentsJson") or "{}"),
         **old.get("arguments", {}),
     }
-    return ", ".join(_differences(before, new)) or "as an earlier run began it"
+    after = {key: value for key, value in new.items() if key != "arguments"}
+    after |= new.get("arguments", {})
+    return ", ".join(_differences(before, after)) or "as an earlier run began it"
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
