@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
@@ -29,8 +29,8 @@ class TopologyArgs:
     """What to declare; checked with `rabbit_topology.parse`."""
     access: Access
     """How to reach the broker, from here and for services."""
-    preview: model.Verdict = model.Verdict.WARN
-    """What a preview does when the update would be refused."""
+    safety: model.SafetySettings = field(default_factory=model.SafetySettings)
+    """How careful to be."""
     username: pulumi.Input[str]
     """The user of `Topology.connection_url`."""
     password: pulumi.Input[str]
@@ -58,7 +58,7 @@ class Topology(pulumi.ComponentResource):
         topology = args.topology
         self._prefix = f"{name}/{topology.vhost}"
         self._safety = Safety(
-            name=name, access=args.access, topology=topology, preview=args.preview
+            name=name, access=args.access, topology=topology, settings=args.safety
         )
         self._vhost = self._declare_vhost(topology.vhost)
         exchanges = {key: self._exchange(key, it) for key, it in topology.exchanges.items()}

@@ -79,7 +79,7 @@ def load() -> TopologyArgs:
         ),
         username=settings["username"],
         password=provider.require_secret("password"),
-        preview=safety.preview,
+        safety=safety,
     )
 
 

@@ -170,6 +170,27 @@ def ready(access: Access, vhost: str, name: str) -> int:
     return declared[0] if declared else 0
 
 
+def published(access: Access, vhost: str, name: str) -> tuple[int, float]:
+    """Return how many messages were published to a queue, and how many come in per second.
+
+    As the broker's statistics tell, so of some seconds ago; 0 where they are switched off.
+    """
+    return _published(access, access.path("queues", vhost, name), "publish")
+
+
+def published_by_name(access: Access, vhost: str) -> float:
+    """Return the messages/s that come to any queue of a vhost through the default exchange."""
+    return _published(access, access.path("exchanges", vhost, "amq.default"), "publish_out")[1]
+
+
+def _published(access: Access, path: str, key: str) -> tuple[int, float]:
+    try:
+        found = access.management.get(path).get("message_stats", {})
+    except NotFoundError:
+        return 0, 0.0
+    return found.get(key, 0), found.get(f"{key}_details", {}).get("rate", 0.0)
+
+
 def survey(access: Access, vhost: str) -> dict[str, Contents]:
     """Return what each queue of a vhost holds, helpers of unfinished runs left out.
 

@@ -33,7 +33,7 @@ from rabbit_topology import contents, shovel
 from rabbit_topology.access import LOCK_QUEUE, PREFIX, Access, own_name
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
-from rabbit_topology.model import Queue, QueueType, Route
+from rabbit_topology.model import ByName, Queue, QueueType, Route
 
 PATIENCE_SECONDS = 900.0
 """How long consumers may take to finish what they hold, before everything is put back."""
@@ -50,6 +50,15 @@ CANCEL_SECONDS = 0.5
 name is there earlier they are not told, and wait for messages that never come."""
 
 _SHOVEL_ENDS_SECONDS = 5.0
+
+_STATISTICS_SECONDS = 6.0
+"""One round of the broker's statistics and a little more. They show a rate for two."""
+
+_BY_NAME = (
+    "the broker confirms and discards those that are on their way when it deletes the queue. Stop "
+    "these publishers while this runs, or have them publish through an exchange that is bound to "
+    "the queue, or accept the loss: rabbit-topology:safety.published_by_name: accept"
+)
 
 _LIFETIME_KEYS = (
     "message-ttl",
@@ -69,6 +78,8 @@ class Handover:
     vhost: str
     name: str
     report: Callable[[str], None]
+    by_name: ByName = ByName.REFUSE
+    """What to do when messages are published to the queue by its name."""
 
     @property
     def stand_in(self) -> str:
@@ -109,6 +120,7 @@ class Handover:
         self._begin()
         try:
             self._hold(described, quorum=QueueType.QUORUM in (old_type, new.type))
+            self._check_cut_off()
             self._drain(quorum=QueueType.QUORUM in (old_type, new.type), described=described)
             if old_type is new.type is QueueType.QUORUM:
                 time.sleep(CANCEL_SECONDS)
@@ -164,19 +176,56 @@ class Handover:
         if self.is_shadowed():
             return
         shovel.check_available(self.access)
+        self._check_by_name()
         with self.access.channel(self.vhost) as channel:
             channel.exchange_declare(self.stand_in, "fanout", durable=True)
             if not self.is_held():
                 channel.queue_bind(self.name, self.stand_in)
 
+    def _check_by_name(self) -> None:
+        """Raise if messages come to a queue that has no bindings; wait for old rates to fade."""
+        if self.by_name is ByName.ACCEPT or self._sources():
+            return
+        deadline = time.monotonic() + 2 * _STATISTICS_SECONDS
+        while rate := contents.published(self.access, self.vhost, self.name)[1]:
+            if time.monotonic() > deadline:
+                raise self._published_by_name(rate)
+            time.sleep(0.5)
+
+    def _check_cut_off(self) -> None:
+        """Raise if messages still come to a queue whose bindings lead elsewhere.
+
+        Looked at only where somebody publishes to some queue of the vhost by its name: nothing
+        else can reach it now, and the statistics take their time.
+        """
+        if self.by_name is ByName.ACCEPT or not contents.published_by_name(self.access, self.vhost):
+            return
+        if not contents.published(self.access, self.vhost, self.name)[1]:
+            return
+        self.report(f"queue {self.name}: looking whether it is published to by its name")
+        counts = []
+        for _ in range(2):
+            time.sleep(_STATISTICS_SECONDS)
+            counts.append(contents.published(self.access, self.vhost, self.name)[0])
+        if counts[1] > counts[0]:
+            raise self._published_by_name((counts[1] - counts[0]) / _STATISTICS_SECONDS)
+
+    def _published_by_name(self, rate: float) -> BrokerError:
+        said = f"{by_name_text(self.name, rate)}; {_BY_NAME}"
+        return BrokerError(self.access.management.endpoint, said)
+
+    def _sources(self) -> list[dict[str, Any]]:
+        """Return the bindings of the queue, but those that every queue has and our own."""
+        return [
+            it
+            for it in self.access.bindings("queues", self.vhost, self.name)
+            if it["source"] not in ("", self.stand_in)
+        ]
+
     def _hold(self, described: dict[str, Any], *, quorum: bool) -> None:
         self._declare_helper(self.holding, described, quorum=quorum)
         with self.access.rebinding:
-            direct = [
-                it
-                for it in self.access.bindings("queues", self.vhost, self.name)
-                if it["source"] not in ("", self.stand_in)
-            ]
+            direct = self._sources()
             for it in direct:
                 self.access.copy_binding(self.vhost, it, destination=("e", self.stand_in))
             # With the stand-in in all places, these are gone in one step, and it is the only way.
@@ -282,6 +331,14 @@ class Handover:
 
     def _exists(self, kind: str, name: str) -> bool:
         return self.access.exists(kind, self.vhost, name)
+
+
+def by_name_text(queue: str, rate: float) -> str:
+    """Return what is wrong with replacing a queue that is published to by its name."""
+    return (
+        f"queue {queue} cannot be replaced without loss while {rate:,.1f} messages/s are published "
+        "to it by its name, through the default exchange"
+    )
 
 
 def way_in(access: Access, vhost: str, queue: str) -> tuple[str, str]:

@@ -55,6 +55,15 @@ class Verdict(StrEnum):
     """It says so and fails."""
 
 
+class ByName(StrEnum):
+    """What an update does about messages that it cannot catch."""
+
+    REFUSE = "refuse"
+    """It does not touch the queue."""
+    ACCEPT = "accept"
+    """It loses those that are on their way at the moment of the deletion."""
+
+
 class _Frozen(BaseModel):
     """Strict: a string is never taken for a number, nor a number for a string."""
 
@@ -195,7 +204,10 @@ class Broker(_Frozen):
 
 
 class SafetySettings(_Frozen):
-    """How careful a stack is. Updates are always safe; this is about previews."""
+    """How careful a stack is."""
 
     preview: Verdict = Verdict.WARN
     """What `pulumi preview` does when the update would be refused: `warn` or `error`."""
+    published_by_name: ByName = ByName.REFUSE
+    """Replacing a queue that messages are published to by its name, through the default exchange:
+    `refuse`, or `accept` that the broker confirms and discards those on their way."""

@@ -29,7 +29,15 @@ from rabbit_topology.access import Access
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.handover import Handover
 from rabbit_topology.management import NotFoundError, UnreachableError
-from rabbit_topology.model import DEFAULT_VHOST, OnDelete, Route, Topology, Verdict
+from rabbit_topology.model import (
+    DEFAULT_VHOST,
+    ByName,
+    OnDelete,
+    Route,
+    SafetySettings,
+    Topology,
+    Verdict,
+)
 from rabbit_topology.overlap import Overlap
 
 _REGISTERING_SECONDS = 0.05
@@ -77,7 +85,7 @@ class Safety:
     name: str
     access: Access
     topology: Topology
-    preview: Verdict
+    settings: SafetySettings
     _resources: dict[str, pulumi.Resource] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _guard: Lock = field(default_factory=Lock)
@@ -221,6 +229,7 @@ class Safety:
         if pulumi.runtime.is_dry_run():
             found = await self._off_loop(contents.quick, self.access, self.topology.vhost, name)
             pulumi.info(f"queue {name} is replaced ({change}); kept through it: {found}")
+            await self._off_loop(self._warn_of_publishing_by_name, name)
             return
         pulumi.info(f"queue {name} is replaced ({change})")
         self._taken.add(f"queue {name}")
@@ -298,8 +307,14 @@ class Safety:
                 f"{what} is removed while {rate:,.1f} messages/s are published to its exchange"
             )
 
+    def _warn_of_publishing_by_name(self, queue: str) -> None:
+        rate = contents.published(self.access, self.topology.vhost, queue)[1]
+        bound = any(route.destination == queue for route in self.topology.routes())
+        if rate and not bound and self.settings.published_by_name is ByName.REFUSE:
+            self._announce(f"{handover.by_name_text(queue, rate)}; `pulumi up` will refuse")
+
     def _announce(self, text: str) -> None:
-        if self.preview is Verdict.ERROR:
+        if self.settings.preview is Verdict.ERROR:
             raise TopologyError(text)
         pulumi.warn(text)
 
@@ -321,7 +336,11 @@ class Safety:
 
     def _handover(self, name: str) -> Handover:
         return Handover(
-            access=self.access, vhost=self.topology.vhost, name=name, report=pulumi.info
+            access=self.access,
+            vhost=self.topology.vhost,
+            name=name,
+            report=pulumi.info,
+            by_name=self.settings.published_by_name,
         )
 
     def _overlap(self, name: str) -> Overlap:

@@ -26,12 +26,12 @@ class Results:
     _refusals: list[str] = field(default_factory=list)
     _total: Counter[str] = field(default_factory=Counter)
 
-    def change(self, version: str, name: str, outcome: Outcome) -> None:
-        """Add a scenario and print its figures."""
+    def change(self, version: str, name: str, outcome: Outcome, *, by_name: bool = False) -> None:
+        """Add a scenario and print its figures; ``by_name`` is `Change.by_name`."""
         self.versions.add(version)
         what = f"{name}, {outcome.notes}" if outcome.notes else name
         self._changes.append(outcome.report.markdown(version, what, f"{outcome.up_seconds:.1f}"))
-        self._count(outcome.report)
+        self._count(outcome.report, by_name=by_name)
         print(f"\n{version}: {what}: up {outcome.up_seconds:.1f} s\n{outcome.report.table()}")
 
     def kill(self, version: str, what: str, moment: str, outcome: Outcome, *, struck: bool) -> None:
@@ -78,6 +78,12 @@ class Results:
                 ),
                 "",
                 (
+                    f"*No bindings* stands apart, with {total['lost by name']:,} lost: what is "
+                    "published to a queue by its name, and on its way at the moment in which the "
+                    "queue is deleted, is confirmed and discarded by the broker."
+                ),
+                "",
+                (
                     "What the columns mean: *confirmed*, acknowledged by the broker and taken by a "
                     "queue. *Lost*, confirmed and never delivered. *Twice*, delivered once more "
                     "without a redelivered flag and without the publisher having sent it again; "
@@ -109,8 +115,8 @@ class Results:
             ]
         )
 
-    def _count(self, report: Report) -> None:
+    def _count(self, report: Report, *, by_name: bool = False) -> None:
         self._total["confirmed"] += report.confirmed
-        self._total["lost"] += report.lost
+        self._total["lost by name" if by_name else "lost"] += report.lost
         self._total["altered"] += report.altered.total()
         self._total["twice"] += report.twice

@@ -24,6 +24,10 @@ from toolchain.broker import Broker
 Config = dict[str, Any]
 
 DEAD_LETTER_SECONDS = 2
+BY_NAME_SECONDS = 0.2
+"""What is published to a queue by its name, and on its way while the queue is deleted, the broker
+confirms and discards. It is on its way for less than that."""
+
 MEANWHILE_MESSAGES = 500
 """So many messages flow before and after each change."""
 
@@ -87,8 +91,14 @@ class Change:
     """Milliseconds."""
     arrived: Mapping[str, int] = field(default_factory=dict)
     """How many messages must be in which queue, where that is known."""
-    needs: Mapping[str, str] = field(default_factory=dict)
-    """Lines of rabbitmq.conf that the change cannot do without, by version."""
+    by_name: bool = False
+    """Messages are published to the queue by its name: nothing can catch them while it is away,
+    and the config accepts that."""
+
+    @property
+    def safety(self) -> Mapping[str, Any]:
+        """The config's safety settings."""
+        return {"published_by_name": "accept"} if self.by_name else {}
 
 
 def config(
@@ -174,6 +184,7 @@ def changes(vhost: str, scale: Scale) -> dict[str, Change]:
             after=config(vhost, {"q": quorum}, {}, []),
             publications=[Publication(exchange="", routing_key="q", queues=["q"])],
             consumptions=[Consumption(queue="q")],
+            by_name=True,
         ),
         "slow consumers": Change(
             before=config(vhost, {"q": classic}),
@@ -341,7 +352,7 @@ def traffic(
 
 def deploy(stack: Stack, change: Change, folder: Path, rate: float) -> Outcome:
     """Deploy a change while messages flow, or rest, and check what is left on the broker."""
-    stack.configure(change.before)
+    stack.configure(change.before, safety=change.safety)
     stack.up()
     if change.rest:
         flowing = traffic(folder, stack.broker, change, None, count=change.rest)
@@ -352,7 +363,7 @@ def deploy(stack: Stack, change: Change, folder: Path, rate: float) -> Outcome:
             flowing.publish_all()
         else:
             flowing.flow(_meanwhile(change, rate))
-        result, seconds = timed_up(stack, change.after)
+        result, seconds = timed_up(stack, change.after, safety=change.safety)
         assert result.changes.get("replaced"), result.text
         if not change.rest:
             flowing.flow(_meanwhile(change, rate))
@@ -413,7 +424,7 @@ def kill_and_complete(
     """Deploy, strike at a moment, deploy again; return also whether the run was still going.
 
     Without ``consumed`` messages pile up, and are read in the end. ``victim`` strikes: it kills
-    the run, or the broker and waits until it is back.
+    the run, and the very next one has to succeed; or a node, and waits until it is back.
     """
     consumptions = change.consumptions if consumed else ()
     vhost = wanted["vhost"]
@@ -426,7 +437,11 @@ def kill_and_complete(
         run.wait()
         left = settled.leftovers(stack.broker, vhost)
         begin = time.monotonic()
-        result = up_until_done(stack)
+        if victim is Run.kill:
+            stack.pulumi("cancel", "--yes", "--stack", stack.name)
+            result = stack.up()
+        else:
+            result = up_until_done(stack)
         seconds = time.monotonic() - begin
         if any("rabbit-topology.stand-in" in name for name in left):
             assert "completing what an earlier run began" in result.text, result.text
@@ -437,9 +452,11 @@ def kill_and_complete(
     return Outcome(report=report, up_seconds=seconds, notes=notes), struck
 
 
-def timed_up(stack: Stack, wanted: Config, *, check: bool = True) -> tuple[Result, float]:
+def timed_up(
+    stack: Stack, wanted: Config, *, safety: Mapping[str, Any] | None = None, check: bool = True
+) -> tuple[Result, float]:
     """Configure and run `pulumi up`; return its result and the seconds that it took."""
-    stack.configure(wanted)
+    stack.configure(wanted, safety=safety)
     begin = time.monotonic()
     result = stack.up(check=check)
     return result, time.monotonic() - begin
