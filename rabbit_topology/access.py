@@ -10,7 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
 from threading import Event, Lock, Thread
 from typing import Any
 from urllib.parse import quote
@@ -21,22 +20,8 @@ from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroke
 
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import Management, NotFoundError
-from rabbit_topology.model import MAX_NAME_BYTES
+from rabbit_topology.names import PREFIX
 from rabbit_topology.urls import Address
-
-PREFIX = "rabbit-topology."
-"""What the names of everything begin with that a run leaves on a broker while it works."""
-
-
-def own_name(role: str, name: str) -> str:
-    """Return the name of a helper object for ``name``; a hash ends it where it is too long."""
-    whole = f"{PREFIX}{role}.{name}"
-    if len(whole.encode()) <= MAX_NAME_BYTES:
-        return whole
-    digest = sha256(name.encode()).hexdigest()[:16]
-    kept = whole.encode()[: MAX_NAME_BYTES - 17].decode(errors="ignore")
-    return f"{kept}~{digest}"
-
 
 LOCK_QUEUE = f"{PREFIX}lock"
 _CONNECT_SECONDS = 5.0

@@ -7,16 +7,18 @@ Source: "Configuration", Pulumi documentation.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pulumi
 from pulumi.runtime.config import is_config_secret
 
-from rabbit_topology import urls
+from rabbit_topology import credentials, urls
 from rabbit_topology.access import Access
 from rabbit_topology.component import TopologyArgs
-from rabbit_topology.errors import ConfigError, Problem
+from rabbit_topology.errors import ConfigError, Problem, path
 from rabbit_topology.management import Management
+from rabbit_topology.model import Topology
 from rabbit_topology.parse import parse
 
 PROJECT = "rabbit-topology"
@@ -59,6 +61,8 @@ def load() -> TopologyArgs:
         )
     except ConfigError as error:
         raise pulumi.RunError(str(ConfigError([*problems, *error.problems]))) from None
+    seed = pulumi.Config(PROJECT).get_secret("seed")
+    problems += _seed_problems(topology, pulumi.Config(PROJECT).get("seed"))
     if problems:
         raise pulumi.RunError(str(ConfigError(problems)))
     endpoint = settings["endpoint"]
@@ -80,7 +84,32 @@ def load() -> TopologyArgs:
         username=settings["username"],
         password=provider.require_secret("password"),
         safety=safety,
+        seed=seed,
     )
+
+
+def _seed_problems(topology: Topology, seed: str | None) -> Iterator[Problem]:
+    without = [
+        path("topology", kind, name)
+        for kind, those in (("services", topology.services), ("users", topology.users))
+        for name, it in those.items()
+        if it.password is None
+    ]
+    fix = f"pulumi config set --secret {PROJECT}:seed $(openssl rand -hex 32)"
+    if without and seed is None:
+        yield Problem(
+            path="seed",
+            value="missing",
+            rule=f"the passwords of {', '.join(without)} are derived from it",
+            fix=fix,
+        )
+    elif seed is not None and len(seed) < credentials.MIN_SEED:
+        yield Problem(
+            path="seed",
+            value="[not shown]",
+            rule=f"a seed has {credentials.MIN_SEED} characters or more",
+            fix=fix,
+        )
 
 
 def _missing(key: str, example: str) -> Problem:

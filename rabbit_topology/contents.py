@@ -25,10 +25,11 @@ from urllib.parse import quote
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from rabbit_topology.access import PREFIX, Access, NoAmqpError
+from rabbit_topology.access import Access, NoAmqpError
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import TYPE_ARGUMENT, QueueType
+from rabbit_topology.names import PREFIX
 
 STREAM_PATIENCE_SECONDS = 1.5
 """How long a stream's first message may take to arrive before the stream counts as empty."""

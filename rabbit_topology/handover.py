@@ -30,10 +30,11 @@ from urllib.parse import quote
 from pika.exceptions import ChannelClosedByBroker
 
 from rabbit_topology import contents, shovel
-from rabbit_topology.access import LOCK_QUEUE, PREFIX, Access, own_name
+from rabbit_topology.access import LOCK_QUEUE, Access
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import ByName, Queue, QueueType, Route
+from rabbit_topology.names import PREFIX, own_name
 
 PATIENCE_SECONDS = 900.0
 """How long consumers may take to finish what they hold, before everything is put back."""

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, Strict
+
+from rabbit_topology.units import Duration, Size
 
 BUILT_IN_EXCHANGE_TYPES = ("direct", "fanout", "topic", "headers")
 PREDECLARED_EXCHANGES = ("amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.match")
@@ -25,6 +27,12 @@ TYPE_ARGUMENT = "x-queue-type"
 
 MAX_NAME_BYTES = 255
 """AMQP's short string. Source: "AMQP 0-9-1 Complete Reference Guide"."""
+
+
+_Item = TypeVar("_Item")
+Items = Annotated[tuple[_Item, ...], Strict(strict=False)]
+"""A list in YAML. Behind a validator pydantic no longer knows that its input was JSON, where there
+are no tuples, and would refuse a list."""
 
 
 class OnDelete(StrEnum):
@@ -77,6 +85,63 @@ def _none_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
+def _yes_is_empty(value: object) -> object:
+    # `dead_letter: true` is all defaults, `dead_letter: false` is none of it.
+    return {} if value is True else None if value is False else value
+
+
+def _text_is_exchange(value: object) -> object:
+    return {"exchange": value} if isinstance(value, str) else value
+
+
+class Overflow(StrEnum):
+    """What a queue does with messages beyond its maximum length."""
+
+    DROP_HEAD = "drop-head"
+    """The oldest go, and are dead-lettered."""
+    REJECT_PUBLISH = "reject-publish"
+    """The newest are refused: publishers get a negative confirm."""
+    REJECT_PUBLISH_DLX = "reject-publish-dlx"
+    """As `reject-publish`, and dead-lettered. Classic queues only."""
+
+
+class DeadLetterStrategy(StrEnum):
+    """How safely a quorum queue dead-letters."""
+
+    AT_MOST_ONCE = "at-most-once"
+    """Messages can be lost on the way."""
+    AT_LEAST_ONCE = "at-least-once"
+    """They stay in the queue until a target has confirmed them."""
+
+
+class LeaderLocator(StrEnum):
+    """Where a cluster puts the leader of a new queue."""
+
+    CLIENT_LOCAL = "client-local"
+    BALANCED = "balanced"
+
+
+class DeadLetter(_Frozen):
+    """Where a queue sends what is rejected, has expired or is too much."""
+
+    exchange: str | None = None
+    """An exchange of the vhost; none: an exchange and a queue of its own are made,
+    `<queue>.dead-letter`."""
+    routing_key: str | None = None
+    """The routing key from then on; none: each message keeps its own. Needs `exchange`."""
+    strategy: DeadLetterStrategy | None = None
+    """Of a quorum queue; default: `at-least-once` where `overflow` allows it and the target is
+    its own, else the broker's `at-most-once`."""
+
+
+class Retry(_Frozen):
+    """A ladder: what a consumer rejects comes back after a delay, each time a longer one."""
+
+    delays: Items[Duration] = Field(min_length=1)
+    """How long to wait before each further try. After the last the message is parked in
+    `<queue>.parking-lot`."""
+
+
 class Exchange(_Frozen):
     """An exchange: where publishers send messages."""
 
@@ -86,8 +151,18 @@ class Exchange(_Frozen):
     """Survives a restart of the broker."""
     auto_delete: bool = False
     """Deleted by the broker when its last binding goes."""
+    alternate: str | None = None
+    """The alternate exchange: gets what no binding takes. Changed in place."""
+    unroutable: bool = False
+    """Keeps what no binding takes, in an alternate exchange and queue `<exchange>.unroutable`."""
+    delays: Items[Duration] = ()
+    """What is published to `<exchange>.delay.<delay>` reaches this exchange so much later."""
     arguments: Mapping[str, str] = Field(default_factory=dict)
     """What an `x-` type asks for. Strings only: the provider cannot send anything else."""
+
+    def settings(self) -> dict[str, JsonValue]:
+        """Return what a policy sets."""
+        return {} if self.alternate is None else {"alternate-exchange": self.alternate}
 
     def declaration(self) -> dict[str, Any]:
         """Return what the management API declares it with."""
@@ -111,8 +186,77 @@ class Queue(_Frozen):
     on_delete: OnDelete = OnDelete.REFUSE
     """`refuse`: deleted only when empty and without consumers; `discard`: with all it holds;
     `retain`: left on the broker. Takes effect with the next `pulumi up`."""
+    max_length: Annotated[int, Field(ge=0)] | None = None
+    """Ready messages at most. Changed in place. Classic, quorum."""
+    max_length_bytes: Size | None = None
+    """Bytes at most, of message bodies. Changed in place."""
+    overflow: Overflow | None = None
+    """What happens beyond: `drop-head` (default), `reject-publish` or `reject-publish-dlx`.
+    Changed in place. Classic, quorum."""
+    message_ttl: Duration | None = None
+    """A message expires after so long. Changed in place. Classic, quorum."""
+    expires: Duration | None = None
+    """The queue itself is deleted when nobody used it for so long. Changed in place."""
+    delivery_limit: Annotated[int, Field(ge=-1)] | None = None
+    """A message is dead-lettered after so many returns. Changed in place. Quorum only."""
+    dead_letter: Annotated[DeadLetter | None, BeforeValidator(_yes_is_empty)] = None
+    """`true`: a dead-letter exchange and queue of its own; or `{exchange: …, routing_key: …}`.
+    Changed in place."""
+    retry: Retry | None = None
+    """`{delays: [5s, 1m, 10m]}`: what a consumer rejects comes back later, and is parked after
+    the last delay."""
+    consumer_timeout: Duration | None = None
+    """A consumer has so long to acknowledge. Changed in place. RabbitMQ 3.12 and newer."""
+    max_age: Duration | None = None
+    """Segments older than this are dropped. Changed in place. Streams only."""
+    max_priority: Annotated[int, Field(ge=1, le=255)] | None = None
+    """Priorities from 0 to this. Classic only; a quorum queue has two of its own from 4.0 on."""
+    single_active_consumer: bool = False
+    """One consumer at a time gets messages, the next one when it goes. Classic, quorum."""
+    initial_cluster_size: Annotated[int, Field(ge=1)] | None = None
+    """Replicas at the start. Quorum, stream."""
+    leader_locator: LeaderLocator | None = None
+    """Where its leader starts: `client-local` or `balanced`."""
+    segment_size: Size | None = None
+    """Bytes of a segment file. Streams only."""
+    filter_size: Annotated[int, Field(ge=16, le=255)] | None = None
+    """Bytes of a segment's Bloom filter. Streams only. RabbitMQ 3.13 and newer."""
     arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
-    """Further arguments, sent as they are written: numbers stay numbers."""
+    """Further arguments, sent as they are written: numbers stay numbers. To change one is to
+    replace the queue."""
+
+    def settings(self) -> dict[str, JsonValue]:
+        """Return what a policy sets: all that the broker can change in place."""
+        dead_letter = self.dead_letter or DeadLetter()
+        found = {
+            "max-length": self.max_length,
+            "max-length-bytes": self.max_length_bytes,
+            "overflow": self.overflow,
+            "message-ttl": self.message_ttl,
+            "expires": self.expires,
+            "delivery-limit": self.delivery_limit,
+            "dead-letter-exchange": dead_letter.exchange,
+            "dead-letter-routing-key": dead_letter.routing_key,
+            "dead-letter-strategy": dead_letter.strategy,
+            "consumer-timeout": self.consumer_timeout,
+            "max-age": None if self.max_age is None else f"{self.max_age // 1000}s",
+        }
+        return {key: value for key, value in found.items() if value is not None}
+
+    def own_arguments(self) -> dict[str, JsonValue]:
+        """Return the arguments of the settings that a policy cannot hold."""
+        quorum = self.type is QueueType.QUORUM
+        found: dict[str, JsonValue] = {
+            "x-max-priority": self.max_priority,
+            "x-single-active-consumer": self.single_active_consumer or None,
+            f"x-{'quorum-initial-group' if quorum else 'initial-cluster'}-size": (
+                self.initial_cluster_size
+            ),
+            "x-queue-leader-locator": self.leader_locator,
+            "x-stream-max-segment-size-bytes": self.segment_size,
+            "x-stream-filter-size-bytes": self.filter_size,
+        }
+        return {key: value for key, value in found.items() if value is not None}
 
     def declared_arguments(self) -> dict[str, JsonValue]:
         """All arguments that are sent, the queue type included.
@@ -120,7 +264,7 @@ class Queue(_Frozen):
         The type is always sent: RabbitMQ 4 adds one where it is missing, and the provider
         would take the addition for a change and replace the queue with all its messages.
         """
-        return {TYPE_ARGUMENT: self.type.value, **self.arguments}
+        return {TYPE_ARGUMENT: self.type.value, **self.own_arguments(), **self.arguments}
 
     def declaration(self) -> dict[str, Any]:
         """Return what the management API declares it with."""
@@ -142,7 +286,7 @@ class Binding(_Frozen):
     """The exchange that they go to; give this or `queue`."""
     routing_key: str | None = None
     """The routing key, or the pattern on a topic exchange; none is the empty key."""
-    routing_keys: tuple[str, ...] | None = None
+    routing_keys: Items[str] | None = None
     """Several routing keys: one route each."""
     arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
     """What a headers exchange matches, for example `{x-match: all, kind: order}`."""
@@ -172,11 +316,210 @@ class Route(_Frozen):
     arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
 
 
+class Policy(_Frozen):
+    """A policy: settings for all queues or exchanges whose names match a pattern."""
+
+    pattern: str
+    """A regular expression, found anywhere in a name unless `^` and `$` say otherwise."""
+    apply_to: str = "all"
+    """`all`, `exchanges`, `queues`; from RabbitMQ 3.12 on also `classic_queues`, `quorum_queues`,
+    `streams`."""
+    priority: int = 0
+    """Of those that match, only the one with the highest priority applies."""
+    definition: Mapping[str, JsonValue]
+    """The settings, by the broker's own names. Numbers and text: the provider sends no others."""
+
+
+class Publish(_Frozen):
+    """What a service may publish to."""
+
+    exchange: str
+    """An exchange of the vhost, or one of the broker's own."""
+    routing_key: str | None = None
+    """The routing key, or a pattern of them as in a topic binding. Enforced by the broker on
+    topic exchanges; none: any."""
+    routing_keys: Items[str] | None = None
+    """Several routing keys."""
+
+    def keys(self) -> tuple[str, ...]:
+        """Return all routing keys; none means any."""
+        one = () if self.routing_key is None else (self.routing_key,)
+        return one if self.routing_keys is None else self.routing_keys
+
+
+class Service(_Frozen):
+    """A service: gets a user of its own that may do what is said here and nothing else."""
+
+    publishes: Items[Annotated[Publish, BeforeValidator(_text_is_exchange)]] = ()
+    """Exchanges it publishes to: names, or `{exchange: …, routing_key: …}`."""
+    consumes: Items[str] = ()
+    """Queues and streams it consumes."""
+    replies: bool = False
+    """It answers requests: it may publish to the default exchange, hence to any queue by name."""
+    declares: Items[str] = ()
+    """Queues and exchanges it may declare, delete, publish to and consume; `*` at the end is any
+    rest."""
+    binds: Items[str] = ()
+    """Exchanges to which it may bind the queues that it declares."""
+    username: str | None = None
+    """The user's name; default: `<vhost>.<service>`, on the default vhost the service's own."""
+    password: str | None = None
+    """The user's password, as a Pulumi secret; default: derived from `rabbit-topology:seed`."""
+    rotation: Annotated[int, Field(ge=1)] = 1
+    """Raise it for a new derived password."""
+
+
+class Permissions(_Frozen):
+    """Regular expressions over the names of exchanges and queues."""
+
+    configure: str = "^$"
+    """What may be declared and deleted."""
+    write: str = "^$"
+    """What may be published to, and bound."""
+    read: str = "^$"
+    """What may be consumed, and bound to."""
+
+
+class TopicPermissions(_Frozen):
+    """Regular expressions over routing keys, on one topic exchange."""
+
+    write: str = "^$"
+    """What may be published."""
+    read: str = "^$"
+    """What may be bound."""
+
+
+class User(_Frozen):
+    """A user with hand-written permissions, for what `services` cannot say."""
+
+    password: str | None = None
+    """The password, as a Pulumi secret; default: derived from `rabbit-topology:seed`."""
+    rotation: Annotated[int, Field(ge=1)] = 1
+    """Raise it for a new derived password."""
+    tags: Items[str] = ()
+    """`administrator`, `monitoring`, `policymaker`, `management`, `impersonator` or others."""
+    permissions: Permissions | None = None
+    """In the vhost; none: the user cannot open it."""
+    topic_permissions: Mapping[str, TopicPermissions] = Field(default_factory=dict)
+    """By topic exchange."""
+
+
+class Shovel(_Frozen):
+    """A dynamic shovel. Source: "Dynamic Shovels", RabbitMQ documentation."""
+
+    source_uri: str
+    """Where from, as a Pulumi secret if it holds a password; `amqp:///<vhost>` is this broker."""
+    destination_uri: str
+    """Where to."""
+    source_queue: str | None = None
+    """The queue to take from; give this or `source_exchange`, with AMQP 1.0 `source_address`."""
+    source_exchange: str | None = None
+    """The exchange to take from, by way of a queue of its own."""
+    source_exchange_key: str | None = None
+    """The routing key for `source_exchange`."""
+    source_address: str | None = None
+    """The AMQP 1.0 address to take from."""
+    source_protocol: str | None = None
+    """`amqp091` (default) or `amqp10`."""
+    source_delete_after: str | None = None
+    """When it ends: `never` (default), `queue-length` or after so many messages."""
+    source_prefetch_count: int | None = None
+    """Messages on their way at most."""
+    destination_queue: str | None = None
+    """The queue to put into; give this or `destination_exchange`."""
+    destination_exchange: str | None = None
+    """The exchange to publish to."""
+    destination_exchange_key: str | None = None
+    """The routing key for it; default: each message's own."""
+    destination_address: str | None = None
+    """The AMQP 1.0 address to put into."""
+    destination_protocol: str | None = None
+    """`amqp091` (default) or `amqp10`."""
+    destination_add_forward_headers: bool | None = None
+    """Adds `x-shovelled` headers."""
+    destination_add_timestamp_header: bool | None = None
+    """Adds a header with the time."""
+    destination_application_properties: str | None = None
+    """AMQP 1.0 application properties to set."""
+    destination_properties: str | None = None
+    """AMQP 1.0 properties to set."""
+    destination_publish_properties: str | None = None
+    """AMQP 0-9-1 properties to set."""
+    ack_mode: str | None = None
+    """`on-confirm` (default), `on-publish` or `no-ack`."""
+    reconnect_delay: int | None = None
+    """Seconds."""
+
+
+class FederationUpstream(_Frozen):
+    """An upstream of federated exchanges or queues. Source: "Federation Reference"."""
+
+    uri: str
+    """Where from, as a Pulumi secret if it holds a password."""
+    exchange: str | None = None
+    """The upstream's exchange; default: of the same name."""
+    queue: str | None = None
+    """The upstream's queue; default: of the same name."""
+    prefetch_count: int | None = None
+    """Messages on their way at most."""
+    reconnect_delay: int | None = None
+    """Seconds."""
+    ack_mode: str | None = None
+    """`on-confirm` (default), `on-publish` or `no-ack`."""
+    trust_user_id: bool | None = None
+    """Keeps the `user_id` of messages."""
+    max_hops: int | None = None
+    """Brokers that a message may pass through at most."""
+    expires: Duration | None = None
+    """The upstream's buffer queue goes when unused for so long."""
+    message_ttl: Duration | None = None
+    """Messages in the upstream's buffer queue expire after so long."""
+
+
+class SuperStream(_Frozen):
+    """A stream in partitions: an exchange, one stream per partition, and their bindings."""
+
+    partitions: Annotated[int, Field(ge=1)]
+    """How many: `<name>-0`, `<name>-1` …, bound with routing keys `0`, `1` …"""
+    max_length_bytes: Size | None = None
+    """Of each partition."""
+    max_age: Duration | None = None
+    """Of each partition."""
+    segment_size: Size | None = None
+    """Of each partition."""
+    on_delete: OnDelete = OnDelete.REFUSE
+    """Of each partition."""
+
+
+class VhostLimits(_Frozen):
+    """Limits of a vhost; -1 is none."""
+
+    max_connections: Annotated[int, Field(ge=-1)] | None = None
+    """Client connections at most. Official plugin only."""
+    max_queues: Annotated[int, Field(ge=-1)] | None = None
+    """Queues at most. Official plugin only."""
+
+
+class VhostSettings(_Frozen):
+    """Settings of a vhost. They need the official provider plugin, 3.5 or newer."""
+
+    description: str | None = None
+    """What it is for."""
+    default_queue_type: QueueType | None = None
+    """The type of queues that others declare without one."""
+    tracing: bool | None = None
+    """Copies every message to `amq.rabbitmq.trace`: for debugging, it costs throughput."""
+    limits: VhostLimits = VhostLimits()
+    """How many connections and queues it takes."""
+
+
 class Topology(_Frozen):
-    """Everything that one stack declares on its broker."""
+    """Everything that one stack declares on its broker, in one vhost."""
 
     vhost: str
     """The virtual host. Created by the stack, except `/`, which every broker has."""
+    vhost_settings: VhostSettings = VhostSettings()
+    """Description, default queue type, limits, tracing."""
     exchanges: Mapping[str, Annotated[Exchange, BeforeValidator(_none_is_empty)]] = Field(
         default_factory=dict
     )
@@ -187,6 +530,25 @@ class Topology(_Frozen):
     """Queues and streams by name."""
     bindings: tuple[Binding, ...] = ()
     """Bindings, in any order."""
+    super_streams: Mapping[str, SuperStream] = Field(default_factory=dict)
+    """Super streams by name."""
+    policies: Mapping[str, Policy] = Field(default_factory=dict)
+    """Policies by name, for queues and exchanges that are not declared here. Settings of those
+    that are stand with them, and are merged with a policy that matches."""
+    operator_policies: Mapping[str, Policy] = Field(default_factory=dict)
+    """Operator policies by name."""
+    services: Mapping[str, Annotated[Service, BeforeValidator(_none_is_empty)]] = Field(
+        default_factory=dict
+    )
+    """Services by name: what each publishes and consumes."""
+    users: Mapping[str, Annotated[User, BeforeValidator(_none_is_empty)]] = Field(
+        default_factory=dict
+    )
+    """Further users by name."""
+    shovels: Mapping[str, Shovel] = Field(default_factory=dict)
+    """Dynamic shovels by name."""
+    federation_upstreams: Mapping[str, FederationUpstream] = Field(default_factory=dict)
+    """Federation upstreams by name."""
 
     def routes(self) -> Iterator[Route]:
         """Yield every binding as the broker will know it."""
@@ -197,7 +559,11 @@ class Topology(_Frozen):
 class Broker(_Frozen):
     """How services reach the broker. All of it has a default taken from the endpoint."""
 
-    hosts: tuple[str, ...] = ()
+    version: str | None = None
+    """The broker's version, `4.0` or `4.0.5`, for the rules that depend on it; default: what the
+    endpoint says, if it answers."""
+
+    hosts: Items[str] = ()
     """AMQP addresses, `host` or `host:port`, IPv6 in brackets; default: the endpoint's host."""
     tls: bool = False
     """Services connect with TLS: `amqps`, default port 5671 instead of 5672."""

@@ -19,8 +19,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rabbit_topology import handover
-from rabbit_topology.access import Access, own_name
+from rabbit_topology.access import Access
 from rabbit_topology.model import Exchange, Route
+from rabbit_topology.names import own_name
 
 ALTERNATE = "alternate-exchange"
 

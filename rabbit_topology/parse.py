@@ -13,7 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rabbit_topology import rules
+from rabbit_topology import patterns, rules, words
 from rabbit_topology.errors import ConfigError, Problem, path
 from rabbit_topology.model import Broker, SafetySettings, Topology
 
@@ -56,7 +56,7 @@ def parse(
     problems += rules.check(parsed, reachable)
     if problems:
         raise ConfigError([_hide(problem) for problem in problems] if secret else problems)
-    return parsed, reachable, careful
+    return patterns.expand(parsed), reachable, careful
 
 
 def _model(model: type[_Model], root: str, data: Any, problems: list[Problem]) -> _Model:
@@ -70,9 +70,14 @@ def _model(model: type[_Model], root: str, data: Any, problems: list[Problem]) -
         details = error.errors(include_url=False)
     problems += [_problem(model, root, detail) for detail in details]
     required = {name: name for name, field in model.model_fields.items() if field.is_required()}
-    for detail in details:
-        data = _without(data, detail["loc"])
-    return model.model_validate_json(json.dumps({**required, **data}))
+    while True:
+        for detail in details:
+            lacking = detail["type"] == "missing" and len(detail["loc"]) > 1
+            data = _without(data, detail["loc"][:-1] if lacking else detail["loc"])
+        try:
+            return model.model_validate_json(json.dumps({**required, **data}))
+        except ValidationError as error:  # what is left lacks what was left out
+            details = error.errors(include_url=False)
 
 
 def _without(data: Any, location: tuple[int | str, ...]) -> Any:
@@ -91,7 +96,8 @@ def _without(data: Any, location: tuple[int | str, ...]) -> Any:
 def _problem(model: type[BaseModel], root: str, detail: ErrorDetails) -> Problem:
     location = detail["loc"]
     where = path(root, *location)
-    value = rules.show(detail["input"])
+    hidden = set(location) & {"password", "uri", "source_uri", "destination_uri"}
+    value = "[not shown]" if hidden else words.show(detail["input"])
     match detail["type"]:
         case "extra_forbidden":
             known = _fields(model, location[:-1])
@@ -99,19 +105,19 @@ def _problem(model: type[BaseModel], root: str, detail: ErrorDetails) -> Problem
                 path=where,
                 value=value,
                 rule="this key is not known here",
-                fix=rules.suggest(str(location[-1]), known),
+                fix=words.suggest(str(location[-1]), known),
             )
         case "missing":
             return Problem(path=where, value="missing", rule="it is needed", fix="write it")
         case "enum":
             choices = detail["ctx"]["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-            fix = rules.suggest(str(detail["input"]), choices)
+            fix = words.suggest(str(detail["input"]), choices)
             return Problem(path=where, value=value, rule=f"one of {', '.join(choices)}", fix=fix)
         case _:
             return Problem(
                 path=where,
                 value=value,
-                rule=_RULE_BY_TYPE.get(detail["type"], detail["msg"]),
+                rule=_RULE_BY_TYPE.get(detail["type"], detail["msg"].removeprefix("Value error, ")),
                 fix="see the config reference in the README",
             )
 
@@ -124,6 +130,7 @@ _RULE_BY_TYPE = {
     "string_type": "this is text; put quotes around a number or a yes",
     "bool_type": "this is true or false",
     "int_type": "this is a whole number",
+    "too_short": "an empty list says nothing",
 }
 
 

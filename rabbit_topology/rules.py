@@ -7,12 +7,10 @@ here too, since a name that it cannot handle would otherwise fail half-way throu
 
 from __future__ import annotations
 
-import json
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator
 
-from rabbit_topology import urls
+from rabbit_topology import patterns, permissions, rules_services, rules_settings, urls
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import (
     BUILT_IN_EXCHANGE_TYPES,
@@ -23,27 +21,18 @@ from rabbit_topology.model import (
     QueueType,
     Topology,
 )
+from rabbit_topology.names import PREFIX, SETTINGS_PREFIX
+from rabbit_topology.words import show, suggest
 
 
 def check(topology: Topology, broker: Broker) -> list[Problem]:
     """Return every problem of the topology and of how to reach its broker; empty when good."""
-    problems = [problem for rule in _RULES for problem in rule(topology)]
-    return problems + list(_hosts(broker))
-
-
-def suggest(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean "x"?`` for the closest of ``known``, or what there is to choose."""
-    choices = sorted(known)
-    close = get_close_matches(name, choices, n=1, cutoff=0.6)
-    if close:
-        return f"did you mean {json.dumps(close[0], ensure_ascii=False)}?"
-    return "known are: " + ", ".join(choices) if choices else "none is declared"
-
-
-def show(value: object) -> str:
-    """Return a value as JSON, shortened to what fits on a line."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    whole = patterns.expand(topology)
+    return [
+        *(problem for rule in _AS_WRITTEN for problem in rule(topology)),
+        *(problem for rule in _SPELLED_OUT for problem in rule(whole)),
+        *_hosts(broker),
+    ]
 
 
 def _vhost_name(topology: Topology) -> Iterator[Problem]:
@@ -58,6 +47,26 @@ def _exchange_names(topology: Topology) -> Iterator[Problem]:
 def _queue_names(topology: Topology) -> Iterator[Problem]:
     for name in topology.queues:
         yield from _declared_name(path("topology", "queues", name), name)
+
+
+def _other_names(topology: Topology) -> Iterator[Problem]:
+    for kind in (
+        *("super_streams", "policies", "operator_policies", "users", "shovels"),
+        "federation_upstreams",
+    ):
+        for name in getattr(topology, kind):
+            where = path("topology", kind, name)
+            yield from _name(where, name, slash_breaks=True)
+            if name.startswith((PREFIX, SETTINGS_PREFIX)):
+                yield Problem(
+                    path=where,
+                    value=show(name),
+                    rule=f'"{SETTINGS_PREFIX}" and "{PREFIX}" begin names that this program makes',
+                    fix="choose another name",
+                )
+    for name in topology.services:
+        where = path("topology", "services", name)
+        yield from _name(where, permissions.user_name(topology, name), slash_breaks=False)
 
 
 def _declared_name(where: str, name: str) -> Iterator[Problem]:
@@ -212,12 +221,18 @@ def _hosts(broker: Broker) -> Iterator[Problem]:
             )
 
 
-_RULES: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
+_AS_WRITTEN: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _vhost_name,
     _exchange_names,
     _queue_names,
+    _other_names,
     _exchange_types,
     _queue_settings,
+    *rules_settings.BEFORE_EXPANSION,
+)
+_SPELLED_OUT: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _bindings,
     _duplicate_bindings,
+    *rules_settings.AFTER_EXPANSION,
+    *rules_services.RULES,
 )

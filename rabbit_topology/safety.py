@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -24,7 +25,7 @@ from typing import Any
 import pulumi
 from pika.exceptions import AMQPError
 
-from rabbit_topology import contents, handover
+from rabbit_topology import contents, handover, limits, policies
 from rabbit_topology.access import Access
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.handover import Handover
@@ -38,6 +39,7 @@ from rabbit_topology.model import (
     Topology,
     Verdict,
 )
+from rabbit_topology.names import SETTINGS_PREFIX
 from rabbit_topology.overlap import Overlap
 
 _REGISTERING_SECONDS = 0.05
@@ -46,6 +48,9 @@ _REGISTERING_SECONDS = 0.05
 _READ_TOO_EARLY = "ConsumerDetail"
 """The provider reads a queue back right after declaring it. A consumer that subscribed in that
 moment has no statistics yet, which the provider's client cannot decode: reading again helps."""
+
+_SHOVEL_ENDS_SECONDS = 3.0
+"""How long a shovel that was deleted may go on consuming."""
 
 _READ_AGAIN_TIMES = 40
 _READ_AGAIN_SECONDS = 0.25
@@ -128,6 +133,12 @@ class Safety:
             OnDelete.RETAIN: pulumi.ResourceHookBinding(before_delete=[free], after_create=[after]),
             OnDelete.DISCARD: None,
         }
+        policy = self._policy_hook("policy", operator=False)
+        operator_policy = self._policy_hook("operator-policy", operator=True)
+        self.policy, self.operator_policy = (
+            pulumi.ResourceHookBinding(before_create=[it], before_update=[it], before_delete=[it])
+            for it in (policy, operator_policy)
+        )
 
     def queue(self, name: str) -> pulumi.ResourceHookBinding:
         """Return the hooks of a queue; what may be discarded is not guarded."""
@@ -221,6 +232,18 @@ class Safety:
         else:
             await self._off_loop(self._overlap(name).give_back, self.topology.exchanges[name])
 
+    def _policy_hook(self, kind: str, *, operator: bool) -> pulumi.ResourceHook:
+        async def hook(args: pulumi.ResourceHookArgs) -> None:
+            old, new = args.old_inputs or {}, args.new_inputs or {}
+            if new:
+                await self._off_loop(self._check_limits, new, operator=operator)
+            else:
+                await self._fate("policy", old["vhost"], old["name"])
+            if old and not operator:
+                await self._off_loop(self._keep_settings, old, new)
+
+        return self._guarded(kind, hook)
+
     # What they are made of.
 
     async def _take_over(self, name: str, old: Mapping[str, Any]) -> None:
@@ -249,6 +272,45 @@ class Safety:
                 self._outgoing(route.destination),
             )
 
+    def _check_limits(self, new: Mapping[str, Any], *, operator: bool) -> None:
+        """Raise if a policy would make queues drop messages that they hold."""
+        losing = {
+            queue: reason
+            for queue, reason in limits.dropped(
+                self.access, new["vhost"], new["policy"], operator=operator
+            )
+            if self._on_delete(queue) is not OnDelete.DISCARD
+        }
+        if not losing:
+            return
+        lines = "".join(f"\n  - queue {queue}: {reason}" for queue, reason in losing.items())
+        if pulumi.runtime.is_dry_run():
+            self._announce(f"would lose messages, `pulumi up` will refuse:{lines}")
+        else:
+            raise TopologyError(
+                f"refused, since messages would be lost: limits of queues change{lines}\nEither "
+                "let consumers empty them first; or have them keep what is too much with "
+                "`dead_letter: true`; or allow the loss with `on_delete: discard`"
+            )
+
+    def _keep_settings(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+        """Before a policy leaves queues: give them their next one, so that they are never without.
+
+        Without, what expires in between would not be dead-lettered, for example.
+        """
+        if pulumi.runtime.is_dry_run():
+            return
+        vhost, compiled = old["vhost"], policies.compile_all(self.topology)
+        kind = "exchanges" if old["policy"]["applyTo"] == "exchanges" else "queues"
+        for name in list(limits.leaving(self.access, vhost, old["policy"], new.get("policy"))):
+            if name in getattr(self.topology, kind):
+                for key, it in compiled.items():
+                    if it.policy.apply_to == kind and name in it.members and key != old["name"]:
+                        self.access.declare("policies", vhost, key, it.body())
+            elif kind == "queues" and old["name"].startswith(SETTINGS_PREFIX):
+                # It is deleted in this run, if it can be: refused here, it keeps its settings.
+                self._check_deletion(vhost, name, _Fate.REMOVED, keep=True)
+
     def _check_deletion(self, vhost: str, name: str, fate: _Fate, *, keep: bool = False) -> None:
         """Raise if a queue cannot be deleted without loss; unless ``keep``, delete it now.
 
@@ -272,7 +334,7 @@ class Safety:
         vhost = self.topology.vhost
         with self._guard:
             if self._surveyed is None:
-                self._surveyed = contents.survey(self.access, vhost)
+                self._surveyed = self._survey_without_shovels()
         vhost_goes = vhost != DEFAULT_VHOST and not self.retains_vhost
         in_use = {
             name: it
@@ -289,6 +351,20 @@ class Safety:
             numbers = {name: it for name, it in zip(in_use, exact, strict=True) if it}
         if any(it.in_use for it in numbers.values()):
             raise RefusedError(_Fate.DESTROYED.value, numbers)
+
+    def _survey_without_shovels(self) -> dict[str, contents.Contents]:
+        """Return what each queue holds, once the stack's own shovels have let go of theirs.
+
+        They depend on everything else, so they are deleted before anything else is.
+        """
+        sources = {shovel.source_queue for shovel in self.topology.shovels.values()}
+        deadline = time.monotonic() + _SHOVEL_ENDS_SECONDS
+        while True:
+            found = contents.survey(self.access, self.topology.vhost)
+            leaving = (it for name, it in found.items() if name in sources and it.empty)
+            if not any(it.consumers for it in leaving) or time.monotonic() > deadline:
+                return found
+            time.sleep(0.1)
 
     def _on_delete(self, name: str) -> OnDelete:
         queue = self.topology.queues.get(name)
@@ -355,12 +431,22 @@ class Safety:
         self, kind: str, function: Callable[[Mapping[str, Any]], Awaitable[None]]
     ) -> pulumi.ResourceHook:
         async def run(args: pulumi.ResourceHookArgs) -> None:
+            await _in_our_words(function, args.old_inputs or {})
+
+        return self._guarded(kind, run)
+
+    def _guarded(
+        self, kind: str, function: Callable[[pulumi.ResourceHookArgs], Awaitable[None]]
+    ) -> pulumi.ResourceHook:
+        """Return a hook that runs in previews as well, where the broker may be out of reach."""
+
+        async def run(args: pulumi.ResourceHookArgs) -> None:
             try:
-                await _in_our_words(function, args.old_inputs or {})
+                await function(args)
             except UnreachableError as error:
                 if not pulumi.runtime.is_dry_run():
                     raise
-                pulumi.warn(f"whether {kind} {args.name} can be deleted is not known: {error}")
+                pulumi.warn(f"whether {kind} {args.name} can be changed is not known: {error}")
 
         return self._hook(kind, run, on_dry_run=True)
 

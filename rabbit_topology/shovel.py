@@ -14,9 +14,10 @@ from typing import Any
 from urllib.parse import quote
 
 from rabbit_topology import contents
-from rabbit_topology.access import Access, own_name
+from rabbit_topology.access import Access
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
+from rabbit_topology.names import own_name
 
 PREFETCH = 1000
 PLUGIN = "rabbitmq_shovel"

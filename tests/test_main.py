@@ -61,6 +61,7 @@ def test_the_program_deploys_and_exports(deploy, broker):
         "exchange_urls",
         "queue_urls",
         "connection_url",
+        "service_urls",
         "addresses",
     }
     # The AMQP host is the endpoint's, since a broker usually serves both.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import Topology, access, safety
+from rabbit_topology import Topology, safety
+from rabbit_topology.names import own_name
 from tests.test_component import BINDING, EXCHANGE, QUEUE, VHOST, args
 
 QUEUES = {
@@ -68,11 +69,11 @@ def test_a_vhost_is_guarded_unless_it_stays_for_a_retained_queue(it, deploy):
 
 
 def test_helpers_are_named_after_what_they_help():
-    assert access.own_name("holding", "orders") == "rabbit-topology.holding.orders"
+    assert own_name("holding", "orders") == "rabbit-topology.holding.orders"
 
 
 def test_a_long_name_is_cut_to_what_the_broker_takes_and_stays_unique():
-    one, other = (access.own_name("holding", "ü" * 120 + end) for end in ("one", "two"))
+    one, other = (own_name("holding", "ü" * 120 + end) for end in ("one", "two"))
     assert one != other
     assert max(len(one.encode()), len(other.encode())) <= 255
 

@@ -81,6 +81,7 @@ class Stack:
         topology: Any,
         broker: Mapping[str, Any] | None = None,
         safety: Mapping[str, Any] | None = None,
+        seed: str | None = None,
         **provider: Any,
     ) -> None:
         """Write the config: the topology, and the provider's settings over the broker's own.
@@ -93,6 +94,7 @@ class Stack:
             "rabbitmq:password": self.broker.password,
             "rabbit-topology:broker": {"hosts": list(self.broker.hosts), **(broker or {})},
             "rabbit-topology:safety": safety,
+            "rabbit-topology:seed": seed,
             "rabbit-topology:topology": topology,
             **{f"rabbitmq:{key}": value for key, value in provider.items()},
         }

@@ -1,0 +1,135 @@
+"""
+Settings that the broker changes in place, as policies.
+
+Queues with the same settings share a policy, whose pattern lists their names: each policy that is
+written makes the broker look at every queue of the vhost. Exactly one policy applies to a queue, so
+a policy of the user's that matches as well is merged into it.
+
+Source: "Policies", RabbitMQ documentation.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from pydantic import JsonValue
+
+from rabbit_topology.model import OnDelete, Policy, Topology
+from rabbit_topology.names import SETTINGS_PREFIX, own_name
+
+PRIORITY = 100
+"""Of policies made here, unless one of the user's has as much: room for the user's below."""
+
+MAX_PATTERN = 20_000
+"""Characters: the broker's regular expressions end at 64 KiB when compiled."""
+
+_KINDS = {
+    "queues": {"all", "queues", "classic_queues", "quorum_queues", "streams"},
+    "exchanges": {"all", "exchanges"},
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """A policy made of settings."""
+
+    policy: Policy
+    members: frozenset[str]
+    """The names that it is for."""
+    on_delete: OnDelete
+    """Of the queues that it is for: it stays, or goes, as they do."""
+
+    def body(self) -> dict[str, JsonValue]:
+        """Return it as the management API takes it."""
+        return {
+            "pattern": self.policy.pattern,
+            "apply-to": self.policy.apply_to,
+            "priority": self.policy.priority,
+            "definition": dict(self.policy.definition),
+        }
+
+
+def compile_all(topology: Topology) -> dict[str, Compiled]:
+    """Return the policies that the settings of queues and exchanges need, by name."""
+    found: dict[str, Compiled] = {}
+    priority = max(
+        [PRIORITY, *(policy.priority + 1 for policy in topology.policies.values())],
+    )
+    for kind in ("queues", "exchanges"):
+        groups: dict[tuple[str, OnDelete, str], list[str]] = {}
+        definitions: dict[str, dict[str, JsonValue]] = {}
+        for name, settings, on_delete in _settings(topology, kind):
+            definition = {**_users(topology, kind, name), **settings}
+            key = repr(sorted(definition.items()))
+            definitions[key] = definition
+            # A queue that is retained keeps its settings, so they are in no other's policy.
+            alone = name if on_delete is OnDelete.RETAIN else ""
+            groups.setdefault((key, on_delete, alone), []).append(name)
+        for (key, on_delete, _), names in groups.items():
+            for members in _chunks(sorted(names)):
+                pattern = f"^({'|'.join(re.escape(it) for it in members)})$"
+                found[own_name(kind, members[0], SETTINGS_PREFIX)] = Compiled(
+                    policy=Policy(
+                        pattern=pattern,
+                        apply_to=kind,
+                        priority=priority,
+                        definition=definitions[key],
+                    ),
+                    members=frozenset(members),
+                    on_delete=on_delete,
+                )
+    return found
+
+
+def matching(policies: Mapping[str, Policy], kind: str, name: str) -> list[str]:
+    """Return the names of the policies that match a queue or exchange, the one that applies first.
+
+    ``kind`` is ``queues`` or ``exchanges``. A pattern that is no regular expression to Python
+    matches nothing.
+    """
+    found = [
+        key
+        for key, it in policies.items()
+        if it.apply_to in _KINDS[kind] and _found(it.pattern, name)
+    ]
+    return sorted(found, key=lambda key: -policies[key].priority)
+
+
+def _users(topology: Topology, kind: str, name: str) -> Mapping[str, JsonValue]:
+    first = matching(topology.policies, kind, name)[:1]
+    return topology.policies[first[0]].definition if first else {}
+
+
+def _settings(
+    topology: Topology, kind: str
+) -> Iterator[tuple[str, dict[str, JsonValue], OnDelete]]:
+    if kind == "queues":
+        for name, queue in topology.queues.items():
+            if settings := queue.settings():
+                yield name, settings, queue.on_delete
+    else:
+        for name, exchange in topology.exchanges.items():
+            if settings := exchange.settings():
+                yield name, settings, OnDelete.REFUSE
+
+
+def _chunks(names: list[str]) -> Iterator[list[str]]:
+    chunk: list[str] = []
+    size = 0
+    for name in names:
+        escaped = len(re.escape(name)) + 1
+        if chunk and size + escaped > MAX_PATTERN:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(name)
+        size += escaped
+    yield chunk
+
+
+def _found(pattern: str, name: str) -> bool:
+    try:
+        return re.search(pattern, name) is not None
+    except re.error:
+        return False

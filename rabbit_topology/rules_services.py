@@ -1,0 +1,79 @@
+"""
+Rules about services and users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rabbit_topology import permissions
+from rabbit_topology.errors import Problem, path
+from rabbit_topology.model import PREDECLARED_EXCHANGES, Topology
+from rabbit_topology.words import show, suggest
+
+
+def named(topology: Topology) -> Iterator[Problem]:
+    """Yield exchanges and queues that a service names and nobody declares."""
+    exchanges = {*topology.exchanges, *PREDECLARED_EXCHANGES}
+    for name, service in topology.services.items():
+        here = path("topology", "services", name)
+        for index, it in enumerate(service.publishes):
+            if it.exchange not in exchanges:
+                yield _undeclared(f"{here}.publishes[{index}]", it.exchange, "exchange", exchanges)
+            if it.routing_key is not None and it.routing_keys is not None:
+                yield Problem(
+                    path=f"{here}.publishes[{index}]",
+                    value="both given",
+                    rule="it has `routing_key:` or `routing_keys:`",
+                    fix="put all keys under `routing_keys:`",
+                )
+        for index, queue in enumerate(service.consumes):
+            if queue not in topology.queues:
+                yield _undeclared(f"{here}.consumes[{index}]", queue, "queue", topology.queues)
+        for index, exchange in enumerate(service.binds):
+            if exchange not in exchanges:
+                yield _undeclared(f"{here}.binds[{index}]", exchange, "exchange", exchanges)
+
+
+def declared_names(topology: Topology) -> Iterator[Problem]:
+    """Yield wildcards that would be no wildcard, or would take everything."""
+    for name, service in topology.services.items():
+        for index, declared in enumerate(service.declares):
+            if declared == "*" or "*" in declared[:-1]:
+                yield Problem(
+                    path=f"{path('topology', 'services', name)}.declares[{index}]",
+                    value=show(declared),
+                    rule="`*` stands at the end, after the beginning of the names",
+                    fix=f'write for example "{name}.*"',
+                )
+
+
+def one_user_each(topology: Topology) -> Iterator[Problem]:
+    """Yield users of the same name: the second would overwrite the first."""
+    first: dict[str, str] = {}
+    everyone = [(("users", name), name) for name in topology.users]
+    everyone += [
+        (("services", name), permissions.user_name(topology, name)) for name in topology.services
+    ]
+    for where, name in everyone:
+        here = path("topology", *where)
+        if name in first:
+            yield Problem(
+                path=here,
+                value=show(name),
+                rule=f"{first[name]} has a user of the same name",
+                fix="rename one, or set `username:`",
+            )
+        first.setdefault(name, here)
+
+
+def _undeclared(where: str, name: str, noun: str, known: object) -> Problem:
+    return Problem(
+        path=where,
+        value=show(name),
+        rule=f"it is not a declared {noun}",
+        fix=suggest(name, known),  # type: ignore[arg-type]  # sets and mappings of names
+    )
+
+
+RULES = (named, declared_names, one_user_each)

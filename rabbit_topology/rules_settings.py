@@ -1,0 +1,245 @@
+"""
+Rules about settings: which queue type knows which, patterns, and policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from rabbit_topology import patterns, policies
+from rabbit_topology.errors import Problem, path
+from rabbit_topology.model import (
+    PREDECLARED_EXCHANGES,
+    DeadLetterStrategy,
+    Overflow,
+    Policy,
+    Queue,
+    QueueType,
+    Topology,
+)
+from rabbit_topology.words import show, suggest
+
+_CLASSIC, _QUORUM, _STREAM = QueueType.CLASSIC, QueueType.QUORUM, QueueType.STREAM
+
+_KNOWN_BY: Mapping[str, tuple[QueueType, ...]] = {
+    "max_length": (_CLASSIC, _QUORUM),
+    "overflow": (_CLASSIC, _QUORUM),
+    "message_ttl": (_CLASSIC, _QUORUM),
+    "expires": (_CLASSIC, _QUORUM),
+    "delivery_limit": (_QUORUM,),
+    "dead_letter": (_CLASSIC, _QUORUM),
+    "retry": (_CLASSIC, _QUORUM),
+    "consumer_timeout": (_CLASSIC, _QUORUM),
+    "max_age": (_STREAM,),
+    "max_priority": (_CLASSIC,),
+    "single_active_consumer": (_CLASSIC, _QUORUM),
+    "initial_cluster_size": (_QUORUM, _STREAM),
+    "segment_size": (_STREAM,),
+    "filter_size": (_STREAM,),
+}
+
+_APPLY_TO = ("all", "exchanges", "queues", "classic_queues", "quorum_queues", "streams")
+
+
+def known_by_type(topology: Topology) -> Iterator[Problem]:
+    """Yield the settings that a queue's type does not know."""
+    for name, queue in topology.queues.items():
+        for setting, types in _KNOWN_BY.items():
+            value = getattr(queue, setting)
+            if value in (None, False) or queue.type in types:
+                continue
+            yield Problem(
+                path=path("topology", "queues", name, setting),
+                value=show(_plain(value)),
+                rule=f"a {queue.type} queue does not know it",
+                fix=f"remove it, or write `type: {' or '.join(types)}`",
+            )
+        if queue.overflow is Overflow.REJECT_PUBLISH_DLX and queue.type is _QUORUM:
+            yield Problem(
+                path=path("topology", "queues", name, "overflow"),
+                value=show(queue.overflow),
+                rule="only classic queues know it",
+                fix="write `overflow: reject-publish`",
+            )
+
+
+def arguments(topology: Topology) -> Iterator[Problem]:
+    """Yield the arguments that say again, or against it, what a setting says."""
+    for name, queue in topology.queues.items():
+        named = {f"x-{key}" for key in queue.settings()} | queue.own_arguments().keys()
+        for key in sorted(named & queue.arguments.keys()):
+            yield Problem(
+                path=path("topology", "queues", name, "arguments", key),
+                value=show(queue.arguments[key]),
+                rule="a setting of this queue says the same thing",
+                fix="keep the setting, remove the argument",
+            )
+
+
+def dead_letters(topology: Topology) -> Iterator[Problem]:
+    """Yield dead-lettering that leads nowhere, or is not as safe as it says."""
+    for name, queue in topology.queues.items():
+        target = queue.dead_letter
+        if target is None:
+            continue
+        here = path("topology", "queues", name, "dead_letter")
+        if queue.retry:
+            yield Problem(
+                path=here,
+                value=show(_plain(target)),
+                rule="`retry` dead-letters already, and parks what has failed to the end",
+                fix="remove one of the two",
+            )
+        if target.exchange is None and target.routing_key is not None:
+            yield Problem(
+                path=f"{here}.routing_key",
+                value=show(target.routing_key),
+                rule="a dead-letter exchange of its own takes every key",
+                fix="remove it, or name an `exchange`",
+            )
+        if target.strategy is DeadLetterStrategy.AT_LEAST_ONCE and (
+            queue.type is not _QUORUM or not _refuses(queue)
+        ):
+            yield Problem(
+                path=f"{here}.strategy",
+                value=show(target.strategy),
+                rule="at-least-once needs a quorum queue with `overflow: reject-publish`; "
+                "the broker falls back to at-most-once without a word",
+                fix="set both, or remove the strategy",
+            )
+
+
+def exchanges_named(topology: Topology) -> Iterator[Problem]:
+    """Yield dead-letter and alternate exchanges that nobody declares; expects patterns expanded."""
+    known = {*topology.exchanges, *PREDECLARED_EXCHANGES}
+    named: list[tuple[tuple[str, ...], str | None]] = [
+        (("queues", name, "dead_letter", "exchange"), queue.dead_letter.exchange)
+        for name, queue in topology.queues.items()
+        if queue.dead_letter
+    ]
+    named += [
+        (("exchanges", name, "alternate"), exchange.alternate)
+        for name, exchange in topology.exchanges.items()
+    ]
+    for where, exchange in named:
+        if exchange is not None and exchange not in known:
+            yield Problem(
+                path=path("topology", *where),
+                value=show(exchange),
+                rule="it is not a declared exchange: what is sent there is lost",
+                fix=suggest(exchange, known),
+            )
+
+
+def retries(topology: Topology) -> Iterator[Problem]:
+    """Yield what would make the broker drop messages that go round a retry ladder."""
+    for name, queue in topology.queues.items():
+        if not queue.retry:
+            continue
+        limited = queue.max_length is not None or queue.max_length_bytes is not None
+        if queue.message_ttl is not None:
+            setting, value = "message_ttl", str(queue.message_ttl)
+        elif limited and not _refuses(queue):
+            setting, value = "overflow", queue.overflow or Overflow.DROP_HEAD
+        else:
+            continue
+        yield Problem(
+            path=path("topology", "queues", name, setting),
+            value=show(value),
+            rule="with `retry`, what leaves the queue unrejected would go round and round, and the "
+            "broker drops a message that it finds in such a cycle",
+            fix="remove it" if setting == "message_ttl" else "write `overflow: reject-publish`",
+        )
+
+
+def alternates(topology: Topology) -> Iterator[Problem]:
+    """Yield exchanges with two alternate exchanges."""
+    for name, exchange in topology.exchanges.items():
+        if exchange.unroutable and exchange.alternate is not None:
+            yield Problem(
+                path=path("topology", "exchanges", name, "alternate"),
+                value=show(exchange.alternate),
+                rule="`unroutable` makes an alternate exchange, and there can be one",
+                fix="remove one of the two",
+            )
+        if "alternate-exchange" in exchange.arguments and exchange.settings():
+            yield Problem(
+                path=path("topology", "exchanges", name, "arguments", "alternate-exchange"),
+                value=show(exchange.arguments["alternate-exchange"]),
+                rule="a setting of this exchange says the same thing",
+                fix="keep the setting, remove the argument",
+            )
+
+
+def made_twice(topology: Topology) -> Iterator[Problem]:
+    """Yield what a pattern makes and the config declares as well; expects patterns not expanded."""
+    made = patterns.additions(topology)
+    for kind, names in (("exchanges", made.exchanges), ("queues", made.queues)):
+        for name in sorted(names.keys() & getattr(topology, kind).keys()):
+            yield Problem(
+                path=path("topology", kind, name),
+                value=show(name),
+                rule="a pattern (dead_letter, retry, unroutable, delays, super_streams) makes it",
+                fix="remove it here, or choose another name",
+            )
+
+
+def policy_shapes(topology: Topology) -> Iterator[Problem]:
+    """Yield policies that the broker or the provider cannot take."""
+    for kind in ("policies", "operator_policies"):
+        written: Mapping[str, Policy] = getattr(topology, kind)
+        for name, policy in written.items():
+            if policy.apply_to not in _APPLY_TO:
+                yield Problem(
+                    path=path("topology", kind, name, "apply_to"),
+                    value=show(policy.apply_to),
+                    rule=f"one of {', '.join(_APPLY_TO)}",
+                    fix=suggest(policy.apply_to, _APPLY_TO),
+                )
+            for key, value in policy.definition.items():
+                if isinstance(value, bool | list | dict) or value is None:
+                    yield Problem(
+                        path=path("topology", kind, name, "definition", key),
+                        value=show(value),
+                        rule="the provider sends numbers and text only",
+                        fix="set it with another tool, and leave the policy out here",
+                    )
+
+
+def policy_conflicts(topology: Topology) -> Iterator[Problem]:
+    """Yield policies that contradict a setting, or each other; expects patterns expanded."""
+    for kind in ("queues", "exchanges"):
+        for name, it in getattr(topology, kind).items():
+            found = policies.matching(topology.policies, kind, name)
+            if len(found) > 1:
+                first, second = (topology.policies[key] for key in found[:2])
+                if first.priority == second.priority:
+                    yield Problem(
+                        path=path("topology", "policies", found[1], "priority"),
+                        value=show(second.priority),
+                        rule=f"{path('topology', 'policies', found[0])} has the same, and both "
+                        f"match {path('topology', kind, name)}: which applies is left to chance",
+                        fix="give one a higher priority, or narrow a pattern",
+                    )
+            settings = it.settings()
+            for key, value in settings.items():
+                definition = topology.policies[found[0]].definition if found else {}
+                if key in definition and definition[key] != value:
+                    yield Problem(
+                        path=path("topology", "policies", found[0], "definition", key),
+                        value=show(definition[key]),
+                        rule=f"{path('topology', kind, name)} says {show(value)}",
+                        fix="say it in one place, or leave this one out of the policy's pattern",
+                    )
+
+
+def _refuses(queue: Queue) -> bool:
+    return queue.overflow is Overflow.REJECT_PUBLISH
+
+
+def _plain(value: object) -> object:
+    return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else value
+
+
+BEFORE_EXPANSION = (known_by_type, arguments, dead_letters, retries, alternates, made_twice)
+AFTER_EXPANSION = (exchanges_named, policy_shapes, policy_conflicts)

@@ -1,0 +1,110 @@
+"""
+Users and what they may do, for services and for those written by hand.
+
+Source: "Access Control", RabbitMQ documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+import pulumi
+import pulumi_rabbitmq as rabbitmq
+
+from rabbit_topology import credentials, permissions
+from rabbit_topology.model import Permissions, Service, TopicPermissions, Topology, User
+
+
+@dataclass(frozen=True, kw_only=True)
+class Users:
+    """Creates the users of one vhost, as children of ``parent``."""
+
+    parent: pulumi.Resource
+    prefix: str
+    """Of logical names."""
+    vhost: pulumi.Input[str]
+    stack: str
+    exchanges: Mapping[str, rabbitmq.Exchange]
+    """The exchanges of the vhost that are declared here, by name."""
+    seed: pulumi.Input[str] | None
+    """What passwords are derived from."""
+
+    def service(self, topology: Topology, name: str) -> tuple[str, pulumi.Output[str]]:
+        """Create a service's user; return its name and its password, a secret."""
+        service = topology.services[name]
+        user = permissions.user_name(topology, name)
+        password = self._user(
+            f"service/{name}",
+            user,
+            service,
+            tags=(),
+            allowed=permissions.permissions(topology, service),
+            topics=permissions.topic_permissions(topology, service),
+        )
+        return user, password
+
+    def user(self, name: str, user: User) -> None:
+        """Create a user that is written by hand."""
+        self._user(
+            f"user/{name}",
+            name,
+            user,
+            tags=user.tags,
+            allowed=user.permissions,
+            topics=user.topic_permissions,
+        )
+
+    def _user(
+        self,
+        key: str,
+        name: str,
+        it: Service | User,
+        *,
+        tags: tuple[str, ...],
+        allowed: Permissions | None,
+        topics: Mapping[str, TopicPermissions],
+    ) -> pulumi.Output[str]:
+        options = pulumi.ResourceOptions(parent=self.parent)
+        logical = f"{self.prefix}/{key}"
+        password = self._password(name, it)
+        user = rabbitmq.User(
+            logical, name=name, password=password, tags=list(tags) or None, opts=options
+        )
+        if allowed:
+            rabbitmq.Permissions(
+                logical,
+                user=user.name,
+                vhost=self.vhost,
+                permissions=rabbitmq.PermissionsPermissionsArgs(**allowed.model_dump()),
+                opts=options,
+            )
+        if topics:  # the provider fails on an empty list
+            declared: list[pulumi.Resource] = [
+                self.exchanges[it] for it in topics if it in self.exchanges
+            ]
+            rabbitmq.TopicPermissions(
+                logical,
+                user=user.name,
+                vhost=self.vhost,
+                permissions=[
+                    rabbitmq.TopicPermissionsPermissionArgs(exchange=exchange, **rule.model_dump())
+                    for exchange, rule in topics.items()
+                ],
+                # RabbitMQ 4.3 refuses those of an exchange that is not there, and drops them
+                # when it is deleted: without them every routing key would be allowed.
+                opts=pulumi.ResourceOptions(
+                    parent=self.parent,
+                    depends_on=declared,
+                    replace_with=declared,
+                    delete_before_replace=True,
+                ),
+            )
+        return password
+
+    def _password(self, name: str, it: Service | User) -> pulumi.Output[str]:
+        if it.password is not None:
+            return pulumi.Output.secret(it.password)
+        derived = partial(credentials.derive, stack=self.stack, user=name, rotation=it.rotation)
+        return pulumi.Output.secret(pulumi.Output.from_input(self.seed or "").apply(derived))
