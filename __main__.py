@@ -6,8 +6,8 @@ import pulumi
 
 from rabbit_topology import Topology, config, preflight
 
-args = config.load()
-preflight.check(args.access, args.topology)
+access, args = config.load()
+preflight.check(access, args.topologies)
 topology = Topology("topology", args)
 for name, value in topology.outputs.items():
     pulumi.export(name, value)

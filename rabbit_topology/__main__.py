@@ -28,13 +28,15 @@ def prove(
 ) -> None:
     """Send and receive a message over every binding, through the exported URLs."""
     it = deployed.read(stack)
-    outputs = proof.Outputs(
-        exchange_urls=it.outputs["exchange_urls"],
-        queue_urls=it.outputs["queue_urls"],
-        connection_url=it.outputs["connection_url"],
-    )
-    proven = proof.prove(it.topology, outputs, it.management, report=_show)
-    _out.print(f"{len(proven)} of {len(proven)} bindings deliver", style="bold green")
+    proven = 0
+    for topology, found in it.vhosts:
+        outputs = proof.Outputs(
+            exchange_urls=found["exchange_urls"],
+            queue_urls=found["queue_urls"],
+            connection_url=found["connection_url"],
+        )
+        proven += len(proof.prove(topology, outputs, it.management, report=_show))
+    _out.print(f"{proven} of {proven} bindings deliver", style="bold green")
 
 
 def _show(delivery: proof.Delivery) -> None:

@@ -12,12 +12,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Event, Lock, Thread
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker
 
+from rabbit_topology import urls
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import Management, NotFoundError
 from rabbit_topology.names import PREFIX
@@ -47,6 +48,47 @@ class Access:
     rebinding: Lock = field(default_factory=Lock, repr=False)
     """Held while the bindings of a queue or exchange are listed and led elsewhere: hooks run side
     by side, and a binding made in between would be missed."""
+
+    @classmethod
+    def connect(
+        cls,
+        *,
+        endpoint: str,
+        username: str,
+        password: str,
+        hosts: Sequence[str] = (),
+        tls: bool = False,
+        ca_file: str | None = None,
+        insecure: bool = False,
+    ) -> Access:
+        """Return how to reach a broker; nothing is opened yet.
+
+        Args:
+            endpoint: The URL of the management API.
+            username: An administrator.
+            password: Its password.
+            hosts: AMQP addresses, ``host`` or ``host:port``; default: the endpoint's host.
+            tls: AMQP with TLS.
+            ca_file: Certificates to trust, a PEM file.
+            insecure: Trust any certificate.
+
+        Raises:
+            ValueError: One of ``hosts`` is not an address.
+        """
+        management = Management(
+            endpoint=endpoint,
+            username=username,
+            password=password,
+            ca_file=ca_file,
+            insecure=insecure,
+        )
+        own = urlsplit(endpoint).hostname or ""
+        named = hosts or (f"[{own}]" if ":" in own else own,)
+        return cls(
+            management=management,
+            addresses=[urls.parse_host(host, tls=tls) for host in named],
+            tls=tls,
+        )
 
     @contextmanager
     def channel(self, vhost: str) -> Iterator[BlockingChannel]:

@@ -13,20 +13,19 @@ from urllib.parse import urlsplit
 import pulumi
 from pulumi.runtime.config import is_config_secret
 
-from rabbit_topology import credentials, urls
+from rabbit_topology import credentials
 from rabbit_topology.access import Access
 from rabbit_topology.component import TopologyArgs
 from rabbit_topology.errors import ConfigError, Problem, path
-from rabbit_topology.management import Management
 from rabbit_topology.model import Topology
-from rabbit_topology.parse import parse
+from rabbit_topology.parse import parse_stack
 
 PROJECT = "rabbit-topology"
 PROVIDER = "rabbitmq"
 
 
-def load() -> TopologyArgs:
-    """Read and check the whole config of the current stack.
+def load() -> tuple[Access, TopologyArgs]:
+    """Read and check the whole config of the current stack; return its broker as well.
 
     Raises:
         pulumi.RunError: With every problem found, before anything exists; the engine prints
@@ -53,7 +52,7 @@ def load() -> TopologyArgs:
             )
         )
     try:
-        topology, broker, safety = parse(
+        topology, broker, safety = parse_stack(
             _object("topology"),
             _object("broker"),
             _object("safety"),
@@ -62,38 +61,28 @@ def load() -> TopologyArgs:
     except ConfigError as error:
         raise pulumi.RunError(str(ConfigError([*problems, *error.problems]))) from None
     seed = pulumi.Config(PROJECT).get_secret("seed")
-    problems += _seed_problems(topology, pulumi.Config(PROJECT).get("seed"))
+    several = isinstance(topology, tuple)
+    for it in topology if isinstance(topology, tuple) else (topology,):
+        root = path("topology", "vhosts", it.vhost) if several else "topology"
+        problems += _seed_problems(root, it, pulumi.Config(PROJECT).get("seed"))
     if problems:
         raise pulumi.RunError(str(ConfigError(problems)))
-    endpoint = settings["endpoint"]
-    management = Management(
-        endpoint=endpoint,
-        username=settings["username"],
-        password=settings["password"],
+    access = Access.connect(
+        **settings,
+        hosts=broker.hosts,
+        tls=broker.tls,
         ca_file=provider.get("cacertFile"),
         insecure=provider.get_bool("insecure") or False,
     )
-    hosts = broker.hosts or (_amqp_host(endpoint),)
-    return TopologyArgs(
-        topology=topology,
-        access=Access(
-            management=management,
-            addresses=[urls.parse_host(host, tls=broker.tls) for host in hosts],
-            tls=broker.tls,
-        ),
-        username=settings["username"],
-        password=provider.require_secret("password"),
-        safety=safety,
-        seed=seed,
-    )
+    return access, TopologyArgs(topology=topology, access=access, safety=safety, seed=seed)
 
 
-def _seed_problems(topology: Topology, seed: str | None) -> Iterator[Problem]:
+def _seed_problems(root: str, topology: Topology, seed: str | None) -> Iterator[Problem]:
     without = [
-        path("topology", kind, name)
+        f"{root}.{path(kind, name)}"
         for kind, those in (("services", topology.services), ("users", topology.users))
         for name, it in those.items()
-        if it.password is None
+        if it.password is None and not getattr(it, "exists", False)
     ]
     fix = f"pulumi config set --secret {PROJECT}:seed $(openssl rand -hex 32)"
     if without and seed is None:
@@ -133,8 +122,3 @@ def _object(key: str) -> object:
 
 def _is_secret(*keys: str) -> bool:
     return any(is_config_secret(f"{PROJECT}:{key}") for key in keys)
-
-
-def _amqp_host(endpoint: str) -> str:
-    host = urlsplit(endpoint).hostname or ""
-    return f"[{host}]" if ":" in host else host

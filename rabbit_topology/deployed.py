@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.management import Management
 from rabbit_topology.model import Topology
-from rabbit_topology.parse import parse
+from rabbit_topology.parse import parse_stack
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deployed:
     """One stack as it was last deployed."""
 
-    topology: Topology
+    vhosts: Sequence[tuple[Topology, dict[str, Any]]]
+    """The topology of each vhost, and its outputs by name, secrets in plain: never print them
+    whole."""
     management: Management
-    outputs: dict[str, Any]
-    """The stack's outputs by name, secrets in plain: never print them whole."""
 
 
 def read(stack: str | None = None) -> Deployed:
@@ -37,9 +38,9 @@ def read(stack: str | None = None) -> Deployed:
     chosen = ["--stack", stack] if stack else []
     config = _pulumi("config", "--json", "--show-secrets", *chosen)
     outputs = _pulumi("stack", "output", "--json", "--show-secrets", *chosen)
-    if "connection_url" not in outputs:
+    if not {"connection_url", "vhosts"} & outputs.keys():
         raise TopologyError("the stack has no outputs yet: run `pulumi up` first")
-    topology, *_ = parse(
+    topology, *_ = parse_stack(
         _value(config, "rabbit-topology:topology"), _value(config, "rabbit-topology:broker")
     )
     management = Management(
@@ -49,7 +50,11 @@ def read(stack: str | None = None) -> Deployed:
         ca_file=_value(config, "rabbitmq:cacertFile"),
         insecure=_value(config, "rabbitmq:insecure") in (True, "true"),
     )
-    return Deployed(topology=topology, management=management, outputs=outputs)
+    if isinstance(topology, Topology):
+        vhosts = [(topology, outputs)]
+    else:
+        vhosts = [(it, outputs["vhosts"][it.vhost]) for it in topology]
+    return Deployed(vhosts=vhosts, management=management)
 
 
 def _pulumi(*arguments: str) -> dict[str, Any]:

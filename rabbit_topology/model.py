@@ -396,6 +396,9 @@ class User(_Frozen):
     """The password, as a Pulumi secret; default: derived from `rabbit-topology:seed`."""
     rotation: Annotated[int, Field(ge=1)] = 1
     """Raise it for a new derived password."""
+    exists: bool = False
+    """The user is there already, or stands in another vhost of the stack: only its permissions
+    are set here."""
     tags: Items[str] = ()
     """`administrator`, `monitoring`, `policymaker`, `management`, `impersonator` or others."""
     permissions: Permissions | None = None

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from rabbit_topology import patterns, rules, words
+from rabbit_topology import patterns, rules, rules_services, words
 from rabbit_topology.errors import ConfigError, Problem, path
 from rabbit_topology.model import Broker, SafetySettings, Topology
 
@@ -30,10 +31,10 @@ _Model = TypeVar("_Model", bound=BaseModel)
 def parse(
     topology: object, broker: object = None, safety: object = None, *, secret: bool = False
 ) -> tuple[Topology, Broker, SafetySettings]:
-    """Turn mappings, the values of the config keys, into the checked model.
+    """Turn mappings, the values of the config keys, into the checked model of one vhost.
 
     Args:
-        topology: The value of `rabbit-topology:topology`.
+        topology: The value of `rabbit-topology:topology`, with a `vhost`.
         broker: The value of `rabbit-topology:broker`; None is all defaults.
         safety: The value of `rabbit-topology:safety`; None is all defaults.
         secret: The config holds encrypted values: problems then do not show any value.
@@ -41,22 +42,84 @@ def parse(
     Raises:
         ConfigError: With every problem of all, in config order.
     """
-    problems: list[Problem] = []
-    if topology is None:
-        missing = Problem(
-            path="topology",
-            value="missing",
-            rule="a stack needs a topology",
-            fix=f"the shortest one is:{SHORTEST}",
+    written = [("topology", topology)]
+    (parsed,), reachable, careful = _parse(written, broker, safety, secret=secret)
+    return parsed, reachable, careful
+
+
+def parse_stack(
+    topology: object, broker: object = None, safety: object = None, *, secret: bool = False
+) -> tuple[Topology | tuple[Topology, ...], Broker, SafetySettings]:
+    """Do what `parse` does, for a stack that has one vhost or, under `vhosts`, several by name."""
+    if not isinstance(topology, Mapping) or "vhosts" not in topology:
+        return parse(topology, broker, safety, secret=secret)
+    vhosts = topology["vhosts"]
+    problems = [
+        Problem(
+            path=path("topology", key),
+            value=words.show(topology[key]),
+            rule="with `vhosts`, everything stands in one of them",
+            fix=f"move it to {path('topology', 'vhosts', 'NAME', key)}",
         )
-        raise ConfigError([missing])
-    parsed = _model(Topology, "topology", topology, problems)
+        for key in topology
+        if key != "vhosts"
+    ]
+    if not isinstance(vhosts, Mapping) or not vhosts:
+        rule = "this is a mapping by name, of one vhost or more"
+        problem = Problem(
+            path="topology.vhosts", value=words.show(vhosts), rule=rule, fix="name one, or `vhost:`"
+        )
+        raise ConfigError([*problems, problem])
+    written = []
+    for name, it in vhosts.items():
+        inside = {} if it is None else it
+        if isinstance(inside, Mapping):
+            inside = {**inside, "vhost": name}
+        written.append((path("topology", "vhosts", name), inside))
+    return _parse(written, broker, safety, secret=secret, before=problems)
+
+
+def _parse(
+    written: Sequence[tuple[str, Any]],
+    broker: object,
+    safety: object,
+    *,
+    secret: bool,
+    before: Sequence[Problem] = (),
+) -> tuple[tuple[Topology, ...], Broker, SafetySettings]:
+    """Parse one vhost after the other, each with the config path that it stands at."""
+    problems = list(before)
+    parsed = {}
+    for root, topology in written:
+        if topology is None:
+            missing = Problem(
+                path=root,
+                value="missing",
+                rule="a stack needs a topology",
+                fix=f"the shortest one is:{SHORTEST}",
+            )
+            raise ConfigError([missing])
+        found: list[Problem] = []
+        it = _model(Topology, "topology", topology, found)
+        found += rules.check(it)
+        problems += [_moved(problem, root) for problem in found]
+        parsed[root] = patterns.expand(it)
+    problems += rules_services.across_vhosts(parsed)
     reachable = _model(Broker, "broker", {} if broker is None else broker, problems)
     careful = _model(SafetySettings, "safety", {} if safety is None else safety, problems)
-    problems += rules.check(parsed, reachable)
+    problems += rules.check_broker(reachable)
     if problems:
         raise ConfigError([_hide(problem) for problem in problems] if secret else problems)
-    return patterns.expand(parsed), reachable, careful
+    return tuple(parsed.values()), reachable, careful
+
+
+def _moved(problem: Problem, root: str) -> Problem:
+    """Return a problem of a vhost that stands elsewhere than under `topology`."""
+    return replace(
+        problem,
+        path=f"{root}{problem.path.removeprefix('topology')}",
+        rule=problem.rule.replace("topology.", f"{root}."),
+    )
 
 
 def _model(model: type[_Model], root: str, data: Any, problems: list[Problem]) -> _Model:

@@ -4,6 +4,8 @@ What is checked, and mended, on the broker before the first resource is register
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pulumi
 
 from rabbit_topology import recovery
@@ -13,7 +15,7 @@ from rabbit_topology.management import UnreachableError
 from rabbit_topology.model import Topology
 
 
-def check(access: Access, topology: Topology) -> None:
+def check(access: Access, topologies: Sequence[Topology]) -> None:
     """Check that the broker answers and that the user may manage it; complete what a killed run
     has left.
 
@@ -25,23 +27,28 @@ def check(access: Access, topology: Topology) -> None:
     """
     try:
         access.management.check_administrator()
-        if pulumi.runtime.is_dry_run():
-            left = recovery.find(access, topology)
-            if left:
-                pulumi.warn(f"the next update completes what an earlier one left: {_list(left)}")
-        else:
-            left = recovery.complete(access, topology, pulumi.info)
-            if left:
-                pulumi.warn(
-                    f"an earlier run left {_list(left)}, and what it belongs to is no longer in "
-                    "the config; look at what it holds, then delete it"
-                )
+        for topology in topologies:
+            _complete(access, topology)
     except UnreachableError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
         pulumi.warn(f"{error}; this preview goes by the stack's state alone")
     except BrokerError as error:
         raise pulumi.RunError(f"{error}; nothing was changed") from None
+
+
+def _complete(access: Access, topology: Topology) -> None:
+    if pulumi.runtime.is_dry_run():
+        left = recovery.find(access, topology)
+        if left:
+            pulumi.warn(f"the next update completes what an earlier one left: {_list(left)}")
+    else:
+        left = recovery.complete(access, topology, pulumi.info)
+        if left:
+            pulumi.warn(
+                f"an earlier run left {_list(left)}, and what it belongs to is no longer in "
+                "the config; look at what it holds, then delete it"
+            )
 
 
 def _list(names: list[str]) -> str:

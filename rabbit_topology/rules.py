@@ -25,13 +25,12 @@ from rabbit_topology.names import PREFIX, SETTINGS_PREFIX
 from rabbit_topology.words import show, suggest
 
 
-def check(topology: Topology, broker: Broker) -> list[Problem]:
-    """Return every problem of the topology and of how to reach its broker; empty when good."""
+def check(topology: Topology) -> list[Problem]:
+    """Return every problem of the topology of one vhost; empty when good."""
     whole = patterns.expand(topology)
     return [
         *(problem for rule in _AS_WRITTEN for problem in rule(topology)),
         *(problem for rule in _SPELLED_OUT for problem in rule(whole)),
-        *_hosts(broker),
     ]
 
 
@@ -208,7 +207,8 @@ def _duplicate_bindings(topology: Topology) -> Iterator[Problem]:
             first.setdefault(identity, index)
 
 
-def _hosts(broker: Broker) -> Iterator[Problem]:
+def check_broker(broker: Broker) -> Iterator[Problem]:
+    """Yield every problem of how to reach the broker."""
     for index, host in enumerate(broker.hosts):
         try:
             urls.parse_host(host, tls=broker.tls)

@@ -4,7 +4,7 @@ Rules about services and users.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rabbit_topology import permissions
 from rabbit_topology.errors import Problem, path
@@ -48,23 +48,31 @@ def declared_names(topology: Topology) -> Iterator[Problem]:
                 )
 
 
-def one_user_each(topology: Topology) -> Iterator[Problem]:
-    """Yield users of the same name: the second would overwrite the first."""
+def across_vhosts(topologies: Mapping[str, Topology]) -> Iterator[Problem]:
+    """Yield users of the same name: the second would overwrite the first.
+
+    ``topologies`` by config path: users belong to the broker, not to a vhost.
+    """
     first: dict[str, str] = {}
-    everyone = [(("users", name), name) for name in topology.users]
-    everyone += [
-        (("services", name), permissions.user_name(topology, name)) for name in topology.services
-    ]
-    for where, name in everyone:
-        here = path("topology", *where)
-        if name in first:
-            yield Problem(
-                path=here,
-                value=show(name),
-                rule=f"{first[name]} has a user of the same name",
-                fix="rename one, or set `username:`",
-            )
-        first.setdefault(name, here)
+    for root, topology in topologies.items():
+        everyone = [
+            (path("users", name), name) for name, it in topology.users.items() if not it.exists
+        ]
+        everyone += [
+            (path("services", name), permissions.user_name(topology, name))
+            for name in topology.services
+        ]
+        for where, name in everyone:
+            here = f"{root}.{where}"
+            if name in first:
+                yield Problem(
+                    path=here,
+                    value=show(name),
+                    rule=f"{first[name]} has a user of the same name",
+                    fix="rename one, or set `username:`; of a user in two vhosts, the second "
+                    "has `exists: true`",
+                )
+            first.setdefault(name, here)
 
 
 def _undeclared(where: str, name: str, noun: str, known: object) -> Problem:
@@ -76,4 +84,4 @@ def _undeclared(where: str, name: str, noun: str, known: object) -> Problem:
     )
 
 
-RULES = (named, declared_names, one_user_each)
+RULES = (named, declared_names)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -23,13 +23,13 @@ from threading import Lock
 from typing import Any
 
 import pulumi
-from pika.exceptions import AMQPError
 
 from rabbit_topology import contents, handover, limits, policies
 from rabbit_topology.access import Access
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.handover import Handover
-from rabbit_topology.management import NotFoundError, UnreachableError
+from rabbit_topology.hooks import Hooks
+from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import (
     DEFAULT_VHOST,
     ByName,
@@ -45,15 +45,8 @@ from rabbit_topology.overlap import Overlap
 _REGISTERING_SECONDS = 0.05
 """A resource that the engine has answered for has its URN at once; one being replaced has none."""
 
-_READ_TOO_EARLY = "ConsumerDetail"
-"""The provider reads a queue back right after declaring it. A consumer that subscribed in that
-moment has no statistics yet, which the provider's client cannot decode: reading again helps."""
-
 _SHOVEL_ENDS_SECONDS = 3.0
 """How long a shovel that was deleted may go on consuming."""
-
-_READ_AGAIN_TIMES = 40
-_READ_AGAIN_SECONDS = 0.25
 
 _WAYS_ON = (
     "Either let its consumers empty it and stop them, then run again; or have it deleted with all "
@@ -81,16 +74,17 @@ class RefusedError(TopologyError):
 
 @dataclass(kw_only=True)
 class Safety:
-    """The hooks of one `Topology`: create once, before its resources.
+    """What the hooks do for the resources of one vhost: create once, before its resources.
 
     ``vhost`` and ``exchange`` are the hooks of those; `queue` and `binding` return theirs.
     ``retains_vhost`` tells that the vhost must stay, for the sake of a queue that does.
     """
 
-    name: str
-    access: Access
+    hooks: Hooks
     topology: Topology
     settings: SafetySettings
+    access: Access = field(init=False)
+    """Known from the first hook on: endpoint and credentials may be outputs of other resources."""
     _resources: dict[str, pulumi.Resource] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
     _guard: Lock = field(default_factory=Lock)
@@ -102,42 +96,39 @@ class Safety:
     _surveyed: dict[str, contents.Contents] | None = None
 
     def __post_init__(self) -> None:
-        vhost = self._before("vhost", self._before_vhost)
-        exchange = self._before("exchange", self._before_exchange)
-        queue = self._before("queue", self._before_queue)
-        retained = self._before("retained-queue", self._before_retained_queue)
-        binding = self._before("binding", self._before_binding)
-        free = self._before("free-binding", self._before_free_binding)
-        after = self._hook("after", self._after)
-        again = pulumi.ErrorHook(f"rabbit-topology:{self.name}:read-again", _read_again)
+        hooks = self.hooks
         self.retains_vhost = any(
             queue.on_delete is OnDelete.RETAIN for queue in self.topology.queues.values()
         )
         self.vhost = (
-            None if self.retains_vhost else pulumi.ResourceHookBinding(before_delete=[vhost])
+            None if self.retains_vhost else pulumi.ResourceHookBinding(before_delete=[hooks.vhost])
         )
-        self.exchange = pulumi.ResourceHookBinding(before_delete=[exchange], after_create=[after])
+        self.exchange = pulumi.ResourceHookBinding(
+            before_delete=[hooks.exchange], after_create=[hooks.after]
+        )
         self._queues: dict[OnDelete, pulumi.ResourceHookBinding] = {
             OnDelete.REFUSE: pulumi.ResourceHookBinding(
-                before_delete=[queue], after_create=[after], on_error=[again]
+                before_delete=[hooks.queue], after_create=[hooks.after], on_error=[hooks.read_again]
             ),
             OnDelete.RETAIN: pulumi.ResourceHookBinding(
-                before_delete=[retained], after_create=[after], on_error=[again]
+                before_delete=[hooks.retained_queue],
+                after_create=[hooks.after],
+                on_error=[hooks.read_again],
             ),
-            OnDelete.DISCARD: pulumi.ResourceHookBinding(on_error=[again]),
+            OnDelete.DISCARD: pulumi.ResourceHookBinding(on_error=[hooks.read_again]),
         }
         self._bindings = {
             OnDelete.REFUSE: pulumi.ResourceHookBinding(
-                before_delete=[binding], after_create=[after]
+                before_delete=[hooks.binding], after_create=[hooks.after]
             ),
-            OnDelete.RETAIN: pulumi.ResourceHookBinding(before_delete=[free], after_create=[after]),
+            OnDelete.RETAIN: pulumi.ResourceHookBinding(
+                before_delete=[hooks.free_binding], after_create=[hooks.after]
+            ),
             OnDelete.DISCARD: None,
         }
-        policy = self._policy_hook("policy", operator=False)
-        operator_policy = self._policy_hook("operator-policy", operator=True)
         self.policy, self.operator_policy = (
             pulumi.ResourceHookBinding(before_create=[it], before_update=[it], before_delete=[it])
-            for it in (policy, operator_policy)
+            for it in (hooks.policy, hooks.operator_policy)
         )
 
     def queue(self, name: str) -> pulumi.ResourceHookBinding:
@@ -160,7 +151,8 @@ class Safety:
 
     # The hooks. Each gets the inputs that the resource was last deployed with.
 
-    async def _before_vhost(self, old: Mapping[str, Any]) -> None:
+    async def before_vhost(self, old: Mapping[str, Any]) -> None:
+        """Refuse to delete a vhost whose queues are in use."""
         vhost = old["name"]
         if pulumi.runtime.is_dry_run():
             return  # its queues are still there, and speak for themselves
@@ -169,7 +161,8 @@ class Safety:
         if in_use:
             raise RefusedError(f"vhost {vhost} would be deleted with its queues", in_use)
 
-    async def _before_exchange(self, old: Mapping[str, Any]) -> None:
+    async def before_exchange(self, old: Mapping[str, Any]) -> None:
+        """Warn of traffic, or have a stand-in route while the exchange is replaced."""
         name, vhost = old["name"], old["vhost"]
         if await self._fate("exchange", vhost, name) is not _Fate.REPLACED:
             await self._off_loop(self._warn_of_traffic, vhost, name, f"exchange {name}")
@@ -182,7 +175,8 @@ class Safety:
                 self._overlap(name).take_over, self.topology.exchanges[name], self._outgoing(name)
             )
 
-    async def _before_queue(self, old: Mapping[str, Any]) -> None:
+    async def before_queue(self, old: Mapping[str, Any]) -> None:
+        """Refuse, delete if exactly empty, or take over what the queue holds."""
         name, vhost = old["name"], old["vhost"]
         fate = await self._fate("queue", vhost, name)
         if fate is _Fate.REPLACED:
@@ -190,20 +184,23 @@ class Safety:
         else:
             await self._off_loop(self._check_deletion, vhost, name, fate)
 
-    async def _before_retained_queue(self, old: Mapping[str, Any]) -> None:
+    async def before_retained_queue(self, old: Mapping[str, Any]) -> None:
+        """Take over what a queue holds that is replaced; otherwise it stays."""
         name, vhost = old["name"], old["vhost"]
         if await self._fate("queue", vhost, name) is _Fate.REPLACED:
             await self._take_over(name, old)
 
-    async def _before_binding(self, old: Mapping[str, Any]) -> None:
+    async def before_binding(self, old: Mapping[str, Any]) -> None:
+        """Refuse if the queue goes with the binding and is in use."""
         vhost, name = old["vhost"], old["destination"]
         if vhost == self.topology.vhost and name in self.topology.queues:
-            await self._before_free_binding(old)
+            await self.before_free_binding(old)
         elif not pulumi.runtime.is_dry_run():
             # Its queue goes with it: refused here, nothing is unbound from a queue that stays.
             await self._off_loop(self._check_deletion, vhost, name, _Fate.REMOVED, keep=True)
 
-    async def _before_free_binding(self, old: Mapping[str, Any]) -> None:
+    async def before_free_binding(self, old: Mapping[str, Any]) -> None:
+        """Warn of traffic, or give the route a second way while it is replaced."""
         vhost, route = old["vhost"], _route(old)
         if await self._fate("binding", vhost, _identity(route)) is _Fate.REPLACED:
             await self._shadow(route)
@@ -211,7 +208,7 @@ class Safety:
             label = f"binding {route.source} -[{route.routing_key}]-> {route.destination}"
             await self._off_loop(self._warn_of_traffic, vhost, route.source, label)
 
-    async def _after(self, new: Mapping[str, Any]) -> None:
+    async def after(self, new: Mapping[str, Any]) -> None:
         """Give back what was taken, once the resource that it was taken for is there again."""
         if "destination" in new:
             kind = new["destinationType"]
@@ -232,17 +229,16 @@ class Safety:
         else:
             await self._off_loop(self._overlap(name).give_back, self.topology.exchanges[name])
 
-    def _policy_hook(self, kind: str, *, operator: bool) -> pulumi.ResourceHook:
-        async def hook(args: pulumi.ResourceHookArgs) -> None:
-            old, new = args.old_inputs or {}, args.new_inputs or {}
-            if new:
-                await self._off_loop(self._check_limits, new, operator=operator)
-            else:
-                await self._fate("policy", old["vhost"], old["name"])
-            if old and not operator:
-                await self._off_loop(self._keep_settings, old, new)
-
-        return self._guarded(kind, hook)
+    async def before_policy(
+        self, old: Mapping[str, Any], new: Mapping[str, Any], *, operator: bool
+    ) -> None:
+        """Refuse limits that drop messages; let no policy leave a queue without its next one."""
+        if new:
+            await self._off_loop(self._check_limits, new, operator=operator)
+        else:
+            await self._fate("policy", old["vhost"], old["name"])
+        if old and not operator:
+            await self._off_loop(self._keep_settings, old, new)
 
     # What they are made of.
 
@@ -426,57 +422,6 @@ class Safety:
         """Run blocking work in a thread: the program and other hooks go on meanwhile."""
         call = partial(copy_context().run, function, *args, **kwargs)
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
-
-    def _before(
-        self, kind: str, function: Callable[[Mapping[str, Any]], Awaitable[None]]
-    ) -> pulumi.ResourceHook:
-        async def run(args: pulumi.ResourceHookArgs) -> None:
-            await _in_our_words(function, args.old_inputs or {})
-
-        return self._guarded(kind, run)
-
-    def _guarded(
-        self, kind: str, function: Callable[[pulumi.ResourceHookArgs], Awaitable[None]]
-    ) -> pulumi.ResourceHook:
-        """Return a hook that runs in previews as well, where the broker may be out of reach."""
-
-        async def run(args: pulumi.ResourceHookArgs) -> None:
-            try:
-                await function(args)
-            except UnreachableError as error:
-                if not pulumi.runtime.is_dry_run():
-                    raise
-                pulumi.warn(f"whether {kind} {args.name} can be changed is not known: {error}")
-
-        return self._hook(kind, run, on_dry_run=True)
-
-    def _hook(
-        self, kind: str, function: Callable[..., Awaitable[None]], *, on_dry_run: bool = False
-    ) -> pulumi.ResourceHook:
-        async def run(args: pulumi.ResourceHookArgs) -> None:
-            if on_dry_run:
-                await function(args)
-            else:
-                await _in_our_words(function, args.new_inputs or {})
-
-        options = pulumi.ResourceHookOptions(on_dry_run=on_dry_run)
-        return pulumi.ResourceHook(f"rabbit-topology:{self.name}:{kind}", run, options)
-
-
-async def _read_again(args: pulumi.ErrorHookArgs) -> bool:
-    if _READ_TOO_EARLY not in str(args.errors[:1]) or len(args.errors) > _READ_AGAIN_TIMES:
-        return False
-    await asyncio.sleep(_READ_AGAIN_SECONDS)
-    return True
-
-
-async def _in_our_words(
-    function: Callable[[Mapping[str, Any]], Awaitable[None]], inputs: Mapping[str, Any]
-) -> None:
-    try:
-        await function(inputs)
-    except AMQPError as error:
-        raise TopologyError(f"the broker closed the AMQP connection: {error!r}") from None
 
 
 def _route(inputs: Mapping[str, Any]) -> Route:

@@ -30,6 +30,8 @@ class Users:
     """The exchanges of the vhost that are declared here, by name."""
     seed: pulumi.Input[str] | None
     """What passwords are derived from."""
+    made: list[pulumi.Resource]
+    """The users made so far, in other vhosts as well: those that exist may be among them."""
 
     def service(self, topology: Topology, name: str) -> tuple[str, pulumi.Output[str]]:
         """Create a service's user; return its name and its password, a secret."""
@@ -69,13 +71,21 @@ class Users:
         options = pulumi.ResourceOptions(parent=self.parent)
         logical = f"{self.prefix}/{key}"
         password = self._password(name, it)
-        user = rabbitmq.User(
-            logical, name=name, password=password, tags=list(tags) or None, opts=options
-        )
+        user: pulumi.Input[str] = name
+        before: list[pulumi.Resource] = []
+        if isinstance(it, User) and it.exists:
+            before = list(self.made)
+            options = pulumi.ResourceOptions(parent=self.parent, depends_on=before)
+        else:
+            resource = rabbitmq.User(
+                logical, name=name, password=password, tags=list(tags) or None, opts=options
+            )
+            self.made.append(resource)
+            user = resource.name
         if allowed:
             rabbitmq.Permissions(
                 logical,
-                user=user.name,
+                user=user,
                 vhost=self.vhost,
                 permissions=rabbitmq.PermissionsPermissionsArgs(**allowed.model_dump()),
                 opts=options,
@@ -86,7 +96,7 @@ class Users:
             ]
             rabbitmq.TopicPermissions(
                 logical,
-                user=user.name,
+                user=user,
                 vhost=self.vhost,
                 permissions=[
                     rabbitmq.TopicPermissionsPermissionArgs(exchange=exchange, **rule.model_dump())
@@ -96,7 +106,7 @@ class Users:
                 # when it is deleted: without them every routing key would be allowed.
                 opts=pulumi.ResourceOptions(
                     parent=self.parent,
-                    depends_on=declared,
+                    depends_on=[*declared, *before],
                     replace_with=declared,
                     delete_before_replace=True,
                 ),

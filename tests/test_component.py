@@ -6,9 +6,7 @@ import pulumi
 import pulumi_rabbitmq as rabbitmq
 import pytest
 
-from rabbit_topology import Topology, TopologyArgs, parse, urls
-from rabbit_topology.access import Access
-from rabbit_topology.management import Management
+from rabbit_topology import Access, Topology, TopologyArgs, parse_stack
 
 VHOST = "rabbitmq:index/vHost:VHost"
 EXCHANGE = "rabbitmq:index/exchange:Exchange"
@@ -37,14 +35,10 @@ EVERYTHING = {
 
 
 def args(topology, *, hosts=("mq",), tls=False, username="u", password="p@ss"):
-    access = Access(
-        management=Management(endpoint="http://mq:15672", username="u", password="p@ss"),
-        addresses=[urls.parse_host(host, tls=tls) for host in hosts],
-        tls=tls,
+    access = Access.connect(
+        endpoint="http://mq:15672", username=username, password=password, hosts=hosts, tls=tls
     )
-    return TopologyArgs(
-        topology=parse(topology)[0], access=access, username=username, password=password
-    )
+    return TopologyArgs(topology=parse_stack(topology)[0], access=access)
 
 
 @pytest.fixture
@@ -199,3 +193,60 @@ def test_protect_and_provider_reach_the_children_and_two_instances_live_side_by_
     assert len(one) == len(two) == 3
     assert all(each.protect and "other" in each.provider for each in one)
     assert not any(each.protect or "other" in each.provider for each in two)
+
+
+TWO = {
+    "vhosts": {
+        "a": {
+            "queues": {"q": {}},
+            "services": {"worker": {"consumes": ["q"], "password": "hidden-a"}},
+            "users": {"ops": {"password": "hidden-ops", "permissions": {"read": ".*"}}},
+        },
+        "b": {"queues": {"q": {}}, "users": {"ops": {"exists": True, "permissions": {}}}},
+    }
+}
+
+
+def test_several_vhosts_are_one_component_with_one_set_of_hooks(deploy):
+    it = deploy(lambda: _export(Topology("it", args(TWO))))
+    (component,) = it.of(COMPONENT)
+    assert {q.name for q in it.of(QUEUE)} == {"it/a/q", "it/b/q"}
+    assert {q.parent for q in it.of(QUEUE)} == {component.urn}
+    assert len({str(q.hooks) for q in it.of(QUEUE)}) == 1
+    assert set(it.exports["vhosts"]) == {"a", "b"}
+    assert it.exports["vhosts"]["b"]["queue_urls"] == {"q": "amqp://mq:5672/b"}
+    assert it.exports["vhosts"]["a"]["service_urls"] == {
+        "worker": "amqp://a.worker:hidden-a@mq:5672/a"
+    }
+
+
+def test_a_user_that_exists_gets_permissions_after_it_was_made(deploy):
+    it = deploy(lambda: _export(Topology("it", args(TWO))))
+    users = {user.inputs["name"]: user for user in it.of("rabbitmq:index/user:User")}
+    assert set(users) == {"a.worker", "ops"}
+    second = it.one("rabbitmq:index/permissions:Permissions", "it/b/user/ops")
+    assert second.inputs["user"] == "ops"
+    assert users["ops"].urn in second.dependencies
+
+
+def test_one_vhost_has_the_same_names_in_the_long_form(deploy):
+    short = {"vhost": "a", **TWO["vhosts"]["a"]}
+    first = deploy(lambda: _export(Topology("it", args(short))))
+    second = deploy(lambda: _export(Topology("it", args({"vhosts": {"a": TWO["vhosts"]["a"]}}))))
+    assert {it.urn: it.hooks for it in first.registrations} == {
+        it.urn: it.hooks for it in second.registrations
+    }
+
+
+def test_access_may_be_an_output_of_another_resource(deploy):
+    def program():
+        password = pulumi.Output.secret("later")
+        access = password.apply(
+            lambda it: Access.connect(endpoint="http://mq:15672", username="u", password=it)
+        )
+        topology = parse_stack(EVERYTHING)[0]
+        _export(Topology("it", TopologyArgs(topology=topology, access=access)))
+
+    it = deploy(program)
+    assert it.exports["connection_url"] == "amqp://u:later@mq:5672/v"
+    assert "connection_url" in it.secret_exports

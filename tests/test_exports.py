@@ -5,6 +5,7 @@ import rabbit_topology
 
 def test_the_public_names_are_these():
     assert rabbit_topology.__all__ == [
+        "Access",
         "BrokerError",
         "ConfigError",
         "Problem",
@@ -13,5 +14,6 @@ def test_the_public_names_are_these():
         "TopologyArgs",
         "TopologyError",
         "parse",
+        "parse_stack",
     ]
     assert all(hasattr(rabbit_topology, name) for name in rabbit_topology.__all__)

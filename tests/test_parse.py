@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import ConfigError, parse
+from rabbit_topology import ConfigError, parse, parse_stack
 from rabbit_topology.errors import path
 from rabbit_topology.model import QueueType
 
@@ -243,3 +243,32 @@ def test_values_of_a_config_with_secrets_are_not_shown():
 
 def test_paths_are_what_pulumi_config_set_takes():
     assert path("topology", "queues", "a.b", "x", 3) == 'topology.queues["a.b"].x[3]'
+
+
+def test_several_vhosts_stand_by_name_and_problems_name_where():
+    topologies, *_ = parse_stack({"vhosts": {"a": None, "b/c": {"queues": {"q": {}}}}})
+    assert [it.vhost for it in topologies] == ["a", "b/c"]
+    with pytest.raises(ConfigError) as caught:
+        parse_stack(
+            {
+                "queues": {},
+                "vhosts": {
+                    "a": {"services": {"s": {"consumes": ["x"], "username": "u"}}},
+                    "b.c": {"users": {"u": {}}, "typo": 1},
+                },
+            }
+        )
+    assert [it.path for it in caught.value.problems] == [
+        "topology.queues",
+        "topology.vhosts.a.services.s.consumes[0]",
+        'topology.vhosts["b.c"].typo',
+        'topology.vhosts["b.c"].users.u',
+    ]
+    assert "topology.vhosts.a.services.s has a user of the same name" in str(caught.value)
+
+
+@pytest.mark.parametrize("vhosts", [[], {}, "a", None])
+def test_vhosts_are_a_mapping_of_at_least_one(vhosts):
+    with pytest.raises(ConfigError) as caught:
+        parse_stack({"vhosts": vhosts})
+    assert [it.path for it in caught.value.problems] == ["topology.vhosts"]
