@@ -64,9 +64,7 @@ class Topology(pulumi.ComponentResource):
         found: dict[str, dict[str, Any]] = {}
         made: list[pulumi.Resource] = []
         for topology in args.topologies:
-            safety = Safety(hooks=self._hooks, topology=topology, settings=args.safety)
-            self._guards[topology.vhost] = safety
-            found[topology.vhost] = self._vhost(topology, safety, made)
+            found[topology.vhost] = self._vhost(topology, self._new_guard(topology), made)
         one = isinstance(args.topology, model.Topology)
         self.outputs = next(iter(found.values())) if one else {"vhosts": found}
         self.register_outputs(self.outputs)
@@ -74,12 +72,19 @@ class Topology(pulumi.ComponentResource):
     def _guard(self, vhost: str, access: Access) -> Safety:
         """Return who decides for a vhost, one that is no longer in the config included."""
         if vhost not in self._guards:
-            gone = model.Topology(vhost=vhost)
-            self._guards[vhost] = Safety(
-                hooks=self._hooks, topology=gone, settings=self._args.safety
-            )
+            self._new_guard(model.Topology(vhost=vhost))
         self._guards[vhost].access = access
         return self._guards[vhost]
+
+    def _new_guard(self, topology: model.Topology) -> Safety:
+        safety = Safety(
+            hooks=self._hooks,
+            topology=topology,
+            settings=self._args.safety,
+            everyone=self._guards.values,
+        )
+        self._guards[topology.vhost] = safety
+        return safety
 
     def _vhost(
         self, topology: model.Topology, safety: Safety, made: list[pulumi.Resource]

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -83,6 +83,8 @@ class Safety:
     hooks: Hooks
     topology: Topology
     settings: SafetySettings
+    everyone: Callable[[], Iterable[Safety]]
+    """All that guard a vhost of the same component."""
     access: Access = field(init=False)
     """Known from the first hook on: endpoint and credentials may be outputs of other resources."""
     _resources: dict[str, pulumi.Resource] = field(default_factory=dict)
@@ -325,8 +327,20 @@ class Safety:
         if found.in_use or not (keep or handover.delete_empty(self.access, vhost, name)):
             raise RefusedError(fate.value, {name: found})
 
-    def _check_whole_stack(self) -> None:
+    def _check_destruction(self) -> None:
         """Raise, before anything is deleted, if any queue that would be destroyed is in use."""
+        everyone = list(self.everyone())
+        in_use: dict[str, contents.Contents] = {}
+        for guard in everyone:
+            guard.access = self.access
+            for name, it in guard.in_use_when_destroyed().items():
+                vhost = guard.topology.vhost
+                in_use[name if len(everyone) == 1 else f"{name} in vhost {vhost}"] = it
+        if in_use:
+            raise RefusedError(_Fate.DESTROYED.value, in_use)
+
+    def in_use_when_destroyed(self) -> dict[str, contents.Contents]:
+        """Return the queues that go with the stack and are in use, and what they hold."""
         vhost = self.topology.vhost
         with self._guard:
             if self._surveyed is None:
@@ -341,12 +355,11 @@ class Safety:
             and self._on_delete(name) is OnDelete.REFUSE
         }
         if not in_use:
-            return
+            return {}
         with ThreadPoolExecutor() as threads:  # each may wait for the broker's statistics
             exact = threads.map(lambda name: contents.read(self.access, vhost, name), in_use)
             numbers = {name: it for name, it in zip(in_use, exact, strict=True) if it}
-        if any(it.in_use for it in numbers.values()):
-            raise RefusedError(_Fate.DESTROYED.value, numbers)
+        return {name: it for name, it in numbers.items() if it.in_use}
 
     def _survey_without_shovels(self) -> dict[str, contents.Contents]:
         """Return what each queue holds, once the stack's own shovels have let go of theirs.
@@ -400,7 +413,7 @@ class Safety:
         if not answered:
             return _Fate.REPLACED
         if not pulumi.runtime.is_dry_run():
-            await self._off_loop(self._check_whole_stack)
+            await self._off_loop(self._check_destruction)
         return _Fate.DESTROYED
 
     def _outgoing(self, exchange: str) -> list[Route]:

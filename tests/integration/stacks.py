@@ -56,7 +56,14 @@ class Result:
 class Stack:
     """One stack with a file backend, a config and a program folder of its own."""
 
-    def __init__(self, folder: Path, env: Mapping[str, str], broker: Broker, name: str = "test"):
+    def __init__(
+        self,
+        folder: Path,
+        env: Mapping[str, str],
+        broker: Broker,
+        name: str = "test",
+        program: Path = ROOT,
+    ):
         self.folder = folder
         self.broker = broker
         self.name = name
@@ -70,8 +77,9 @@ class Stack:
             "PULUMI_CONFIG_PASSPHRASE": "test",
         }
         for part in ("__main__.py", "Pulumi.yaml", "rabbit_topology"):
+            whole = (ROOT if part == "rabbit_topology" else program) / part
             if not (folder / part).exists():
-                (folder / part).symlink_to(ROOT / part)
+                (folder / part).symlink_to(whole)
         self.config_file = folder / f"Pulumi.{name}.yaml"
         self.pulumi("stack", "init", name, "--no-select")
         self._salt = yaml.safe_load(self.config_file.read_text())
@@ -98,8 +106,11 @@ class Stack:
             "rabbit-topology:topology": topology,
             **{f"rabbitmq:{key}": value for key, value in provider.items()},
         }
-        written = {key: value for key, value in settings.items() if value is not None}
-        self.config_file.write_text(yaml.safe_dump({**self._salt, "config": written}))
+        self.write_config({key: value for key, value in settings.items() if value is not None})
+
+    def write_config(self, settings: Mapping[str, Any]) -> None:
+        """Write the config as it is given."""
+        self.config_file.write_text(yaml.safe_dump({**self._salt, "config": dict(settings)}))
 
     def encrypted(self, secret: str) -> dict[str, str]:
         """Return a secret as a config value of this stack: ``{"secure": ...}``."""
