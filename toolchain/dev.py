@@ -25,6 +25,15 @@ STACK = "dev"
 PASSPHRASE = "for development only"  # noqa: S105 - see above
 
 
+def backend_url(folder: Path) -> str:
+    """Return the URL of a state backend in a folder.
+
+    Without the metadata files that the engine would write beside each state: a run that is killed
+    while it writes one leaves it empty, and no later run can read the state then.
+    """
+    return f"file://{folder}?metadata=skip"
+
+
 def up() -> None:
     """Deploy the dev stack and prove it by message.
 
@@ -82,7 +91,7 @@ def _environment() -> dict[str, str]:
     env = {**os.environ, **engine.ensure(say)}
     backend = LOCAL / "state"
     backend.mkdir(parents=True, exist_ok=True)
-    env.setdefault("PULUMI_BACKEND_URL", f"file://{backend}")
+    env.setdefault("PULUMI_BACKEND_URL", backend_url(backend))
     # The user's own engine would take the python3 on PATH, which lacks the packages.
     env.setdefault("PULUMI_PYTHON_CMD", sys.executable)
     if "PULUMI_CONFIG_PASSPHRASE_FILE" not in env:

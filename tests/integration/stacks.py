@@ -22,6 +22,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rabbit_topology.management import Management
 from toolchain.broker import Broker
+from toolchain.dev import backend_url
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_SECONDS = 300
@@ -73,7 +74,7 @@ class Stack:
             **os.environ,
             "PULUMI_PYTHON_CMD": sys.executable,
             **env,
-            "PULUMI_BACKEND_URL": f"file://{self.state}",
+            "PULUMI_BACKEND_URL": backend_url(self.state),
             "PULUMI_CONFIG_PASSPHRASE": "test",
         }
         for part in ("__main__.py", "Pulumi.yaml", "rabbit_topology"):
