@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pulumi
 from pulumi.runtime.config import is_config_secret
 
-from rabbit_topology import credentials
+from rabbit_topology import base, credentials
 from rabbit_topology.access import Access
 from rabbit_topology.component import TopologyArgs
 from rabbit_topology.errors import ConfigError, Problem, path
@@ -53,7 +53,7 @@ def load() -> tuple[Access, TopologyArgs]:
         )
     try:
         topology, broker, safety = parse_stack(
-            _object("topology"),
+            base.topology(_object("base"), _object("topology"), base.project_folder()),
             _object("broker"),
             _object("safety"),
             secret=_is_secret("topology", "broker"),

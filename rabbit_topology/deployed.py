@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rabbit_topology import base
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.management import Management
 from rabbit_topology.model import Topology
@@ -40,9 +41,12 @@ def read(stack: str | None = None) -> Deployed:
     outputs = _pulumi("stack", "output", "--json", "--show-secrets", *chosen)
     if not {"connection_url", "vhosts"} & outputs.keys():
         raise TopologyError("the stack has no outputs yet: run `pulumi up` first")
-    topology, *_ = parse_stack(
-        _value(config, "rabbit-topology:topology"), _value(config, "rabbit-topology:broker")
+    whole = base.topology(
+        _value(config, "rabbit-topology:base"),
+        _value(config, "rabbit-topology:topology"),
+        base.project_folder(),
     )
+    topology, *_ = parse_stack(whole, _value(config, "rabbit-topology:broker"))
     management = Management(
         endpoint=_value(config, "rabbitmq:endpoint"),
         username=_value(config, "rabbitmq:username"),
