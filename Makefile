@@ -36,8 +36,9 @@ lint: $(VENV)
 types: $(VENV)
 	$(BIN)/mypy
 
-docs: $(VENV)  ## make the config reference in the README anew
+docs: $(VENV)  ## make the README's reference and the JSON Schemas anew
 	$(BIN)/python -m toolchain.reference
+	$(BIN)/python -m toolchain.schema
 
 format: $(VENV)
 	$(BIN)/ruff check --fix .

@@ -580,3 +580,21 @@ class SafetySettings(_Frozen):
     published_by_name: ByName = ByName.REFUSE
     """Replacing a queue that messages are published to by its name, through the default exchange:
     `refuse`, or `accept` that the broker confirms and discards those on their way."""
+
+
+class Ignore(_Frozen):
+    """What `lint` leaves out, and why."""
+
+    rule: str
+    """The rule's name."""
+    path: str
+    """Where: the path that the finding has, or the beginning of it, `topology.queues.orders`."""
+    reason: Annotated[str, Field(min_length=1)]
+    """Why it is right as it is, for those who read it later."""
+
+
+class LintSettings(_Frozen):
+    """What `lint`, and the warnings of a deployment, say."""
+
+    ignore: Items[Ignore] = ()
+    """Findings that are left out. What would fail a deployment cannot be."""

@@ -38,7 +38,7 @@ _KNOWN_BY: Mapping[str, tuple[QueueType, ...]] = {
     "filter_size": (_STREAM,),
 }
 
-_APPLY_TO = ("all", "exchanges", "queues", "classic_queues", "quorum_queues", "streams")
+APPLY_TO = ("all", "exchanges", "queues", "classic_queues", "quorum_queues", "streams")
 
 
 def known_by_type(topology: Topology) -> Iterator[Problem]:
@@ -189,12 +189,12 @@ def policy_shapes(topology: Topology) -> Iterator[Problem]:
     for kind in ("policies", "operator_policies"):
         written: Mapping[str, Policy] = getattr(topology, kind)
         for name, policy in written.items():
-            if policy.apply_to not in _APPLY_TO:
+            if policy.apply_to not in APPLY_TO:
                 yield Problem(
                     path=path("topology", kind, name, "apply_to"),
                     value=show(policy.apply_to),
-                    rule=f"one of {', '.join(_APPLY_TO)}",
-                    fix=suggest(policy.apply_to, _APPLY_TO),
+                    rule=f"one of {', '.join(APPLY_TO)}",
+                    fix=suggest(policy.apply_to, APPLY_TO),
                 )
             for key, value in policy.definition.items():
                 if isinstance(value, bool | list | dict) or value is None:

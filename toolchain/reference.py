@@ -40,6 +40,8 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("topology.vhost_settings.limits", model.VhostLimits),
     ("rabbit-topology:broker", model.Broker),
     ("rabbit-topology:safety", model.SafetySettings),
+    ("rabbit-topology:lint", model.LintSettings),
+    ("lint.ignore[]", model.Ignore),
 )
 
 
