@@ -56,6 +56,8 @@ GOOD = [
     of_stack(None, base="a.yaml"),
     of_stack("queues: {orders: null, other: {max_length: null}}", base="a.yaml"),
     of_stack("{secure: 'v1:whole'}"),
+    of_stack("{vhosts: {a: , b: {queues: {q: }}}}"),
+    of_stack("{vhosts: {a: null, b: {queues: {q: null}}}}", base="a.yaml"),
     of_stack(lint={"ignore": [{"rule": "a", "path": "topology.queues", "reason": "so"}]}),
     of_stack("{vhost: v, users: {ops: {password: {secure: 'v1:x'}, tags: [monitoring]}}}"),
     of_stack("{vhost: v, shovels: {s: {source_uri: {secure: x}, destination_uri: 'amqp://'}}}"),
@@ -80,6 +82,9 @@ BAD = {
     "unknown key beside a base": of_stack("{queues: {q: {typ: quorum}}}", base="a.yaml"),
     "unknown type": of_stack("{vhost: v, queues: {q: {type: quorun}}}"),
     "unknown exchange type": of_stack("{vhost: v, exchanges: {e: {type: dirct}}}"),
+    "something beside several vhosts": of_stack("{vhosts: {a: }, queues: {}}"),
+    "no vhosts": of_stack("{vhosts: {}}"),
+    "unknown key in a vhost": of_stack("{vhosts: {a: {queus: {}}}}"),
     "no vhost": of_stack("queues: {}"),
     "null where nothing is to be removed": of_stack("{vhost: v, queues: {q: {type: null}}}"),
     "text for a number": of_stack("{vhost: v, queues: {q: {max_length: '5'}}}"),
@@ -102,6 +107,7 @@ def test_what_is_wrong_is_not(document):
 def test_a_shared_file_may_hold_any_part_and_no_secret():
     SHARED.validate(yaml.safe_load(SEED))
     SHARED.validate({"queues": {"q": {"dead_letter": False}, "r": None}})
+    SHARED.validate({"vhosts": {"a": {"queues": {"q": None}}}})
     SHARED.validate({"policies": {"p": {"priority": 5}}})
     assert not SHARED.is_valid({"users": {"u": {"password": {"secure": "v1:x"}}}})
     assert not SHARED.is_valid({"rabbit-topology:topology": {}})

@@ -79,9 +79,9 @@ def stack() -> _Json:
             "anyOf": [{"enum": sorted(keys)}, {"not": {"pattern": "^rabbit-topology:"}}]
         },
         "if": {"required": ["rabbit-topology:base"]},
-        "then": {"properties": {"rabbit-topology:topology": _or_secret("Topology.part")}},
+        "then": {"properties": {"rabbit-topology:topology": _topology(".part", secret=True)}},
         "else": {
-            "properties": {"rabbit-topology:topology": _or_secret("Topology")},
+            "properties": {"rabbit-topology:topology": _topology("", secret=True)},
             "required": ["rabbit-topology:topology"],
         },
     }
@@ -91,7 +91,7 @@ def stack() -> _Json:
 
 def topology() -> _Json:
     """Return the schema of a topology file that stacks share: any part of a topology."""
-    whole = {"title": "A shared topology", "allOf": [{"$ref": f"{_DEFS}Topology.part"}]}
+    whole = {"title": "A shared topology", **_topology(".part", secret=False)}
     return _schema(whole, text={"type": "string"})
 
 
@@ -160,6 +160,7 @@ def _definitions(text: _Json) -> _Json:
     for kind in _NAMED:
         names = {"pattern": "^[^@/]+$", "minLength": 1, "maxLength": model.MAX_NAME_BYTES}
         shapes["Topology"]["properties"][kind]["propertyNames"] = names
+    shapes |= _vhosts(shapes)
     parts = {
         f"{name}.part": _part(it, shapes)
         for name, it in shapes.items()
@@ -219,11 +220,35 @@ def _described(shape: type[BaseModel]) -> _Json:
     return {"description": " ".join((shape.__doc__ or "").split())}
 
 
-def _or_secret(name: str) -> _Json:
+def _topology(suffix: str, *, secret: bool) -> _Json:
+    """Return what chooses between one vhost, several, and all of it encrypted."""
+    shape: _Json = {"$ref": f"{_DEFS}Topology{suffix}"}
+    choices = {"vhosts": f"Vhosts{suffix}", **({"secure": "Secret"} if secret else {})}
+    for key, name in choices.items():
+        shape = {"if": {"required": [key]}, "then": {"$ref": f"{_DEFS}{name}"}, "else": shape}
+    return shape
+
+
+def _vhosts(shapes: _Json) -> _Json:
+    """Return the shapes of a topology with several vhosts, each named by its key."""
+    one = shapes["Topology"]
+    fields = {key: it for key, it in one["properties"].items() if key != "vhost"}
+    required = [key for key in one["required"] if key != "vhost"]
+    inner = {"anyOf": [{"$ref": f"{_DEFS}Vhost"}, _NULL]}
+    several = {
+        "description": "Vhosts by name, each with what would stand in the topology of one.",
+        "type": "object",
+        "minProperties": 1,
+        "additionalProperties": inner,
+    }
     return {
-        "if": {"required": ["secure"]},
-        "then": {"$ref": f"{_DEFS}Secret"},
-        "else": {"$ref": f"{_DEFS}{name}"},
+        "Vhost": {**one, "properties": fields, "required": required},
+        "Vhosts": {
+            "type": "object",
+            "properties": {"vhosts": several},
+            "required": ["vhosts"],
+            "additionalProperties": False,
+        },
     }
 
 
