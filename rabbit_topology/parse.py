@@ -7,8 +7,8 @@ Pure: no pulumi, no files.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +16,8 @@ from pydantic_core import ErrorDetails
 
 from rabbit_topology import patterns, rules, rules_services, words
 from rabbit_topology.errors import ConfigError, Problem, path
-from rabbit_topology.model import Broker, SafetySettings, Topology
+from rabbit_topology.model import Broker, LintSettings, SafetySettings, Topology
+from rabbit_topology.rule import Finding, Named, Severity
 
 SHORTEST = """
   rabbit-topology:topology:
@@ -42,19 +43,135 @@ def parse(
     Raises:
         ConfigError: With every problem of all, in config order.
     """
-    written = [("topology", topology)]
-    (parsed,), reachable, careful = _parse(written, broker, safety, secret=secret)
-    return parsed, reachable, careful
+    stack = _read([("topology", topology)], [], broker, safety)
+    stack.check(secret=secret)
+    return stack.whole["topology"], stack.broker, stack.safety
 
 
 def parse_stack(
     topology: object, broker: object = None, safety: object = None, *, secret: bool = False
 ) -> tuple[Topology | tuple[Topology, ...], Broker, SafetySettings]:
     """Do what `parse` does, for a stack that has one vhost or, under `vhosts`, several by name."""
+    stack = read(topology, broker, safety)
+    stack.check(secret=secret)
+    return stack.topology, stack.broker, stack.safety
+
+
+SHAPE = Named(
+    name="shape",
+    reason="what is not understood is not deployed",
+    page="the README, Config reference",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """What a config says, be it right or wrong."""
+
+    written: Mapping[str, Topology]
+    """The topology of each vhost, by the config path that it stands at."""
+    whole: Mapping[str, Topology]
+    """The same with patterns spelled out."""
+    broker: Broker
+    safety: SafetySettings
+    lint: LintSettings
+    errors: Sequence[Finding]
+    """What is wrong. What is not understood is left out of all else."""
+
+    @property
+    def topology(self) -> Topology | tuple[Topology, ...]:
+        """The topology of the one vhost, or of several."""
+        return self.whole.get("topology") or tuple(self.whole.values())
+
+    def check(self, *, secret: bool = False) -> None:
+        """Accept only what is right.
+
+        Raises:
+            ConfigError: With everything that is wrong; without values if the config is `secret`.
+        """
+        problems = [it.problem for it in self.errors]
+        if problems:
+            raise ConfigError([hide(problem) for problem in problems] if secret else problems)
+
+
+def read(
+    topology: object, broker: object = None, safety: object = None, lint: object = None
+) -> Stack:
+    """Turn the values of the config keys into the model, and say what is wrong with them."""
+    problems: list[Problem] = []
+    return _read(_vhosts(topology, problems), problems, broker, safety, lint)
+
+
+def _read(
+    vhosts: Iterable[tuple[str, object]],
+    problems: list[Problem],
+    broker: object,
+    safety: object,
+    lint: object = None,
+) -> Stack:
+    errors: list[Finding] = []
+    written: dict[str, Topology] = {}
+    whole: dict[str, Topology] = {}
+    for root, one in vhosts:
+        if one is None:
+            problems.append(
+                Problem(
+                    path=root,
+                    value="missing",
+                    rule="a stack needs a topology",
+                    fix=f"the shortest one is:{SHORTEST}",
+                )
+            )
+            continue
+        found: list[Problem] = []
+        it = written[root] = _model(Topology, "topology", one, found)
+        spelled_out = whole[root] = patterns.expand(it)
+        errors += [moved(finding, root) for finding in _shapes(found)]
+        errors += [moved(finding, root) for finding in rules.check(it, spelled_out)]
+    errors += rules_services.across_vhosts.find(whole)
+    reachable = _model(Broker, "broker", {} if broker is None else broker, problems)
+    careful = _model(SafetySettings, "safety", {} if safety is None else safety, problems)
+    silent = _model(LintSettings, "lint", {} if lint is None else lint, problems)
+    errors += rules.check_broker(reachable)
+    return Stack(
+        written=written,
+        whole=whole,
+        broker=reachable,
+        safety=careful,
+        lint=silent,
+        errors=[*_shapes(problems), *errors],
+    )
+
+
+def moved(finding: Finding, root: str) -> Finding:
+    """Return a finding in a vhost that stands elsewhere than under `topology`."""
+    problem = finding.problem
+    if root == "topology":
+        return finding
+    there = replace(
+        problem,
+        path=f"{root}{problem.path.removeprefix('topology')}",
+        rule=problem.rule.replace("topology.", f"{root}."),
+    )
+    return replace(finding, problem=there)
+
+
+def _shapes(problems: Sequence[Problem]) -> list[Finding]:
+    return [Finding(rule=SHAPE, severity=Severity.ERROR, problem=it) for it in problems]
+
+
+def _vhosts(topology: object, problems: list[Problem]) -> Iterator[tuple[str, object]]:
+    """Yield one vhost after the other, each with the config path that it stands at."""
     if not isinstance(topology, Mapping) or "vhosts" not in topology:
-        return parse(topology, broker, safety, secret=secret)
-    vhosts = topology["vhosts"]
-    problems = [
+        yield "topology", topology
+    else:
+        yield from _several(topology, problems)
+
+
+def _several(
+    topology: Mapping[str, object], problems: list[Problem]
+) -> Iterator[tuple[str, object]]:
+    problems += [
         Problem(
             path=path("topology", key),
             value=words.show(topology[key]),
@@ -64,62 +181,23 @@ def parse_stack(
         for key in topology
         if key != "vhosts"
     ]
+    vhosts = topology["vhosts"]
     if not isinstance(vhosts, Mapping) or not vhosts:
         rule = "this is a mapping by name, of one vhost or more"
-        problem = Problem(
-            path="topology.vhosts", value=words.show(vhosts), rule=rule, fix="name one, or `vhost:`"
+        problems.append(
+            Problem(
+                path="topology.vhosts",
+                value=words.show(vhosts),
+                rule=rule,
+                fix="name one, or `vhost:`",
+            )
         )
-        raise ConfigError([*problems, problem])
-    written = []
+        return
     for name, it in vhosts.items():
         inside = {} if it is None else it
         if isinstance(inside, Mapping):
             inside = {**inside, "vhost": name}
-        written.append((path("topology", "vhosts", name), inside))
-    return _parse(written, broker, safety, secret=secret, before=problems)
-
-
-def _parse(
-    written: Sequence[tuple[str, Any]],
-    broker: object,
-    safety: object,
-    *,
-    secret: bool,
-    before: Sequence[Problem] = (),
-) -> tuple[tuple[Topology, ...], Broker, SafetySettings]:
-    """Parse one vhost after the other, each with the config path that it stands at."""
-    problems = list(before)
-    parsed = {}
-    for root, topology in written:
-        if topology is None:
-            missing = Problem(
-                path=root,
-                value="missing",
-                rule="a stack needs a topology",
-                fix=f"the shortest one is:{SHORTEST}",
-            )
-            raise ConfigError([missing])
-        found: list[Problem] = []
-        it = _model(Topology, "topology", topology, found)
-        found += rules.check(it)
-        problems += [_moved(problem, root) for problem in found]
-        parsed[root] = patterns.expand(it)
-    problems += rules_services.across_vhosts(parsed)
-    reachable = _model(Broker, "broker", {} if broker is None else broker, problems)
-    careful = _model(SafetySettings, "safety", {} if safety is None else safety, problems)
-    problems += rules.check_broker(reachable)
-    if problems:
-        raise ConfigError([_hide(problem) for problem in problems] if secret else problems)
-    return tuple(parsed.values()), reachable, careful
-
-
-def _moved(problem: Problem, root: str) -> Problem:
-    """Return a problem of a vhost that stands elsewhere than under `topology`."""
-    return replace(
-        problem,
-        path=f"{root}{problem.path.removeprefix('topology')}",
-        rule=problem.rule.replace("topology.", f"{root}."),
-    )
+        yield path("topology", "vhosts", name), inside
 
 
 def _model(model: type[_Model], root: str, data: Any, problems: list[Problem]) -> _Model:
@@ -134,26 +212,35 @@ def _model(model: type[_Model], root: str, data: Any, problems: list[Problem]) -
     problems += [_problem(model, root, detail) for detail in details]
     required = {name: name for name, field in model.model_fields.items() if field.is_required()}
     while True:
-        for detail in details:
-            lacking = detail["type"] == "missing" and len(detail["loc"]) > 1
-            data = _without(data, detail["loc"][:-1] if lacking else detail["loc"])
+        lost = [
+            detail["loc"][:-1]
+            if detail["type"] == "missing" and len(detail["loc"]) > 1
+            else detail["loc"]
+            for detail in details
+        ]
+        data = _without(data, lost)
         try:
             return model.model_validate_json(json.dumps({**required, **data}))
         except ValidationError as error:  # what is left lacks what was left out
             details = error.errors(include_url=False)
 
 
-def _without(data: Any, location: tuple[int | str, ...]) -> Any:
-    """Return ``data`` without the element at ``location``; of a list nothing stays,
+def _without(data: Any, locations: Sequence[tuple[int | str, ...]]) -> Any:
+    """Return ``data`` without the elements at ``locations``; of a list nothing stays,
     so that no index in another problem goes wrong.
     """
-    if not isinstance(data, dict) or not location:
+    if not isinstance(data, dict) or not all(locations):
         return {}
-    head, *rest = location
-    inner = data.get(head)
-    if isinstance(inner, dict) and rest:
-        return {**data, head: _without(inner, tuple(rest))}
-    return {key: value for key, value in data.items() if key != head}
+    inside: dict[int | str, list[tuple[int | str, ...]]] = {}
+    for head, *rest in locations:
+        inside.setdefault(head, []).append(tuple(rest))
+    kept = {}
+    for key, inner in data.items():
+        if key not in inside:
+            kept[key] = inner
+        elif isinstance(inner, dict) and all(inside[key]):
+            kept[key] = _without(inner, inside[key])
+    return kept
 
 
 def _problem(model: type[BaseModel], root: str, detail: ErrorDetails) -> Problem:
@@ -209,7 +296,8 @@ def _fields(model: Any, location: Sequence[int | str]) -> Mapping[str, object]:
     return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
 
 
-def _hide(problem: Problem) -> Problem:
+def hide(problem: Problem) -> Problem:
+    """Return a problem of a config that holds secrets: without the value."""
     return Problem(
         path=problem.path,
         value="[not shown, the config holds secrets]",

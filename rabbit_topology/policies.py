@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from rabbit_topology.model import OnDelete, Policy, Topology
+from rabbit_topology import regexes
+from rabbit_topology.model import OnDelete, Policy, QueueType, Topology
 from rabbit_topology.names import SETTINGS_PREFIX, own_name
 
 PRIORITY = 100
@@ -25,10 +26,13 @@ PRIORITY = 100
 MAX_PATTERN = 20_000
 """Characters: the broker's regular expressions end at 64 KiB when compiled."""
 
-_KINDS = {
-    "queues": {"all", "queues", "classic_queues", "quorum_queues", "streams"},
-    "exchanges": {"all", "exchanges"},
+_ABLE = {
+    None: {"all", "queues"},
+    QueueType.CLASSIC: {"all", "queues", "classic_queues"},
+    QueueType.QUORUM: {"all", "queues", "quorum_queues"},
+    QueueType.STREAM: {"all", "queues", "streams"},
 }
+"""What a policy for a queue of a type applies to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,11 +61,14 @@ def compile_all(topology: Topology) -> dict[str, Compiled]:
     priority = max(
         [PRIORITY, *(policy.priority + 1 for policy in topology.policies.values())],
     )
+    index = Index(topology.policies)
     for kind in ("queues", "exchanges"):
         groups: dict[tuple[str, OnDelete, str], list[str]] = {}
         definitions: dict[str, dict[str, JsonValue]] = {}
         for name, settings, on_delete in _settings(topology, kind):
-            definition = {**_users(topology, kind, name), **settings}
+            type_ = topology.queues[name].type if kind == "queues" else None
+            users = [topology.policies[it] for it in index.matching(kind, name, type_)[:1]]
+            definition = {**(users[0].definition if users else {}), **settings}
             key = repr(sorted(definition.items()))
             definitions[key] = definition
             # A queue that is retained keeps its settings, so they are in no other's policy.
@@ -83,23 +90,37 @@ def compile_all(topology: Topology) -> dict[str, Compiled]:
     return found
 
 
-def matching(policies: Mapping[str, Policy], kind: str, name: str) -> list[str]:
-    """Return the names of the policies that match a queue or exchange, the one that applies first.
+class Index:
+    """Policies, to be asked which match a name.
 
-    ``kind`` is ``queues`` or ``exchanges``. A pattern that is no regular expression to Python
-    matches nothing.
+    Most patterns say what a name begins with: only those that begin as a name does are tried, so
+    that many policies and many queues are not many times many.
     """
-    found = [
-        key
-        for key, it in policies.items()
-        if it.apply_to in _KINDS[kind] and _found(it.pattern, name)
-    ]
-    return sorted(found, key=lambda key: -policies[key].priority)
 
+    def __init__(self, policies: Mapping[str, Policy]) -> None:
+        self._policies = policies
+        self._by_prefix: dict[str, list[str]] = {}
+        for key, it in policies.items():
+            self._by_prefix.setdefault(regexes.prefix(it.pattern), []).append(key)
+        self._lengths = sorted({len(it) for it in self._by_prefix})
 
-def _users(topology: Topology, kind: str, name: str) -> Mapping[str, JsonValue]:
-    first = matching(topology.policies, kind, name)[:1]
-    return topology.policies[first[0]].definition if first else {}
+    def matching(self, kind: str, name: str, type_: QueueType | None = None) -> list[str]:
+        """Return the names of the policies that match, the one that applies first.
+
+        Args:
+            kind: `queues` or `exchanges`.
+            name: The name of one.
+            type_: Of a queue: policies can be for one type only.
+        """
+        able = _ABLE[type_] if kind == "queues" else {"all", "exchanges"}
+        found = [
+            key
+            for length in self._lengths
+            if length <= len(name)
+            for key in self._by_prefix.get(name[:length], ())
+            if self._policies[key].apply_to in able and _found(self._policies[key].pattern, name)
+        ]
+        return sorted(found, key=lambda key: -self._policies[key].priority)
 
 
 def _settings(
@@ -129,7 +150,5 @@ def _chunks(names: list[str]) -> Iterator[list[str]]:
 
 
 def _found(pattern: str, name: str) -> bool:
-    try:
-        return re.search(pattern, name) is not None
-    except re.error:
-        return False
+    regex = regexes.compiled(pattern)
+    return regex is not None and regex.search(name) is not None

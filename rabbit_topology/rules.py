@@ -8,9 +8,9 @@ here too, since a name that it cannot handle would otherwise fail half-way throu
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
-from rabbit_topology import patterns, permissions, rules_services, rules_settings, urls
+from rabbit_topology import permissions, rules_services, rules_settings, urls, versions
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import (
     BUILT_IN_EXCHANGE_TYPES,
@@ -22,32 +22,45 @@ from rabbit_topology.model import (
     Topology,
 )
 from rabbit_topology.names import PREFIX, SETTINGS_PREFIX
+from rabbit_topology.rule import Finding, Rule, rule
 from rabbit_topology.words import show, suggest
 
 
-def check(topology: Topology) -> list[Problem]:
-    """Return every problem of the topology of one vhost; empty when good."""
-    whole = patterns.expand(topology)
+def check(topology: Topology, whole: Topology) -> list[Finding]:
+    """Return everything that is wrong with the topology of one vhost; empty when good.
+
+    Args:
+        topology: As it is written.
+        whole: With its patterns spelled out.
+    """
     return [
-        *(problem for rule in _AS_WRITTEN for problem in rule(topology)),
-        *(problem for rule in _SPELLED_OUT for problem in rule(whole)),
+        *(finding for it in AS_WRITTEN for finding in it.find(topology)),
+        *(finding for it in SPELLED_OUT for finding in it.find(whole)),
     ]
 
 
+@rule("vhost-name", "Virtual Hosts", "a name must be one that broker and provider can keep")
 def _vhost_name(topology: Topology) -> Iterator[Problem]:
     yield from _name("topology.vhost", topology.vhost, slash_breaks=False)
 
 
+@rule("exchange-name", "Exchanges", "a name must be one that broker and provider can keep")
 def _exchange_names(topology: Topology) -> Iterator[Problem]:
     for name in topology.exchanges:
         yield from _declared_name(path("topology", "exchanges", name), name)
 
 
+@rule("queue-name", "Queues", "a name must be one that broker and provider can keep")
 def _queue_names(topology: Topology) -> Iterator[Problem]:
     for name in topology.queues:
         yield from _declared_name(path("topology", "queues", name), name)
 
 
+@rule(
+    "object-name",
+    "Parameters and Policies",
+    "a name must be one that the provider can read back, and none that is made here",
+)
 def _other_names(topology: Topology) -> Iterator[Problem]:
     for kind in (
         *("super_streams", "policies", "operator_policies", "users", "shovels"),
@@ -108,6 +121,7 @@ def _name(where: str, name: str, *, slash_breaks: bool) -> Iterator[Problem]:
             )
 
 
+@rule("exchange-type", "Exchanges", "the broker refuses a type that it does not have")
 def _exchange_types(topology: Topology) -> Iterator[Problem]:
     for name, exchange in topology.exchanges.items():
         if exchange.type not in BUILT_IN_EXCHANGE_TYPES and not exchange.type.startswith("x-"):
@@ -119,6 +133,11 @@ def _exchange_types(topology: Topology) -> Iterator[Problem]:
             )
 
 
+@rule(
+    "queue-shape",
+    "Queues",
+    "the broker refuses a queue of a type that cannot be so, half-way through an update",
+)
 def _queue_settings(topology: Topology) -> Iterator[Problem]:
     for name, queue in topology.queues.items():
         if TYPE_ARGUMENT in queue.arguments:
@@ -143,8 +162,12 @@ def _queue_settings(topology: Topology) -> Iterator[Problem]:
                 )
 
 
-def _bindings(topology: Topology) -> Iterator[Problem]:
-    exchanges = {*topology.exchanges, *PREDECLARED_EXCHANGES}
+@rule(
+    "binding-shape",
+    "AMQP 0-9-1 Model Explained",
+    "it must be clear what is bound to what, and with which key",
+)
+def _binding_shapes(topology: Topology) -> Iterator[Problem]:
     for index, binding in enumerate(topology.bindings):
         here = path("topology", "bindings", index)
         if (binding.queue is None) == (binding.exchange is None):
@@ -177,20 +200,35 @@ def _bindings(topology: Topology) -> Iterator[Problem]:
                     rule=f"a routing key has at most {MAX_NAME_BYTES} bytes in UTF-8",
                     fix="shorten it",
                 )
+
+
+@rule(
+    "undeclared-in-binding",
+    "AMQP 0-9-1 Model Explained",
+    "a binding needs both its ends; the broker refuses others half-way through an update",
+)
+def _binding_ends(topology: Topology) -> Iterator[Problem]:
+    exchanges = {*topology.exchanges, *PREDECLARED_EXCHANGES}
+    for index, binding in enumerate(topology.bindings):
         for field, name, known, noun in (
             ("source", binding.source, exchanges, "exchange"),
             ("exchange", binding.exchange, exchanges, "exchange"),
-            ("queue", binding.queue, set(topology.queues), "queue"),
+            ("queue", binding.queue, topology.queues.keys(), "queue"),
         ):
             if name is not None and name not in known:
                 yield Problem(
-                    path=f"{here}.{field}",
+                    path=path("topology", "bindings", index, field),
                     value=show(name),
                     rule=f"it is not a declared {noun}",
                     fix=suggest(name, known),
                 )
 
 
+@rule(
+    "duplicate-binding",
+    "AMQP 0-9-1 Model Explained",
+    "the broker knows one binding where the stack would manage two",
+)
 def _duplicate_bindings(topology: Topology) -> Iterator[Problem]:
     first: dict[str, int] = {}
     for index, binding in enumerate(topology.bindings):
@@ -207,8 +245,8 @@ def _duplicate_bindings(topology: Topology) -> Iterator[Problem]:
             first.setdefault(identity, index)
 
 
-def check_broker(broker: Broker) -> Iterator[Problem]:
-    """Yield every problem of how to reach the broker."""
+@rule("broker-address", "AMQP 0-9-1 URI Specification", "services could not connect")
+def _broker_hosts(broker: Broker) -> Iterator[Problem]:
     for index, host in enumerate(broker.hosts):
         try:
             urls.parse_host(host, tls=broker.tls)
@@ -221,7 +259,25 @@ def check_broker(broker: Broker) -> Iterator[Problem]:
             )
 
 
-_AS_WRITTEN: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
+@rule("broker-version", "Release Information", "rules that depend on it must be able to read it")
+def _broker_version(broker: Broker) -> Iterator[Problem]:
+    try:
+        versions.parse(broker.version or "0.0")
+    except ValueError as error:
+        yield Problem(
+            path="broker.version",
+            value=show(broker.version),
+            rule=str(error),
+            fix="write what `rabbitmqctl version` says",
+        )
+
+
+def check_broker(broker: Broker) -> list[Finding]:
+    """Return everything that is wrong with how to reach the broker."""
+    return [finding for it in OF_BROKER for finding in it.find(broker)]
+
+
+AS_WRITTEN: tuple[Rule[Topology], ...] = (
     _vhost_name,
     _exchange_names,
     _queue_names,
@@ -230,9 +286,11 @@ _AS_WRITTEN: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
     _queue_settings,
     *rules_settings.BEFORE_EXPANSION,
 )
-_SPELLED_OUT: tuple[Callable[[Topology], Iterator[Problem]], ...] = (
-    _bindings,
+SPELLED_OUT: tuple[Rule[Topology], ...] = (
+    _binding_shapes,
+    _binding_ends,
     _duplicate_bindings,
     *rules_settings.AFTER_EXPANSION,
     *rules_services.RULES,
 )
+OF_BROKER: tuple[Rule[Broker], ...] = (_broker_hosts, _broker_version)

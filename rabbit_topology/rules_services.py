@@ -9,9 +9,11 @@ from collections.abc import Iterator, Mapping
 from rabbit_topology import permissions
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import PREDECLARED_EXCHANGES, Topology
+from rabbit_topology.rule import Rule, rule
 from rabbit_topology.words import show, suggest
 
 
+@rule("undeclared-in-service", "Access Control", "a service would wait for what does not exist")
 def named(topology: Topology) -> Iterator[Problem]:
     """Yield exchanges and queues that a service names and nobody declares."""
     exchanges = {*topology.exchanges, *PREDECLARED_EXCHANGES}
@@ -35,6 +37,7 @@ def named(topology: Topology) -> Iterator[Problem]:
                 yield _undeclared(f"{here}.binds[{index}]", exchange, "exchange", exchanges)
 
 
+@rule("service-wildcard", "Access Control", "a service gets the least that it needs")
 def declared_names(topology: Topology) -> Iterator[Problem]:
     """Yield wildcards that would be no wildcard, or would take everything."""
     for name, service in topology.services.items():
@@ -48,6 +51,11 @@ def declared_names(topology: Topology) -> Iterator[Problem]:
                 )
 
 
+@rule(
+    "user-twice",
+    "Access Control",
+    "users belong to the broker, and the second of a name would overwrite the first",
+)
 def across_vhosts(topologies: Mapping[str, Topology]) -> Iterator[Problem]:
     """Yield users of the same name: the second would overwrite the first.
 
@@ -84,4 +92,4 @@ def _undeclared(where: str, name: str, noun: str, known: object) -> Problem:
     )
 
 
-RULES = (named, declared_names)
+RULES: tuple[Rule[Topology], ...] = (named, declared_names)

@@ -4,6 +4,7 @@ Rules about settings: which queue type knows which, patterns, and policies.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from rabbit_topology import patterns, policies
@@ -17,6 +18,7 @@ from rabbit_topology.model import (
     QueueType,
     Topology,
 )
+from rabbit_topology.rule import Rule, rule
 from rabbit_topology.words import show, suggest
 
 _CLASSIC, _QUORUM, _STREAM = QueueType.CLASSIC, QueueType.QUORUM, QueueType.STREAM
@@ -41,6 +43,7 @@ _KNOWN_BY: Mapping[str, tuple[QueueType, ...]] = {
 APPLY_TO = ("all", "exchanges", "queues", "classic_queues", "quorum_queues", "streams")
 
 
+@rule("setting-of-type", "Queues", "the broker refuses it, or ignores it")
 def known_by_type(topology: Topology) -> Iterator[Problem]:
     """Yield the settings that a queue's type does not know."""
     for name, queue in topology.queues.items():
@@ -63,6 +66,11 @@ def known_by_type(topology: Topology) -> Iterator[Problem]:
             )
 
 
+@rule(
+    "argument-twice",
+    "Optional Arguments",
+    "of an argument and a policy that say different things the argument wins, unseen",
+)
 def arguments(topology: Topology) -> Iterator[Problem]:
     """Yield the arguments that say again, or against it, what a setting says."""
     for name, queue in topology.queues.items():
@@ -76,8 +84,9 @@ def arguments(topology: Topology) -> Iterator[Problem]:
             )
 
 
+@rule("dead-letter-twice", "Dead Letter Exchanges", "a queue has one dead-letter exchange")
 def dead_letters(topology: Topology) -> Iterator[Problem]:
-    """Yield dead-lettering that leads nowhere, or is not as safe as it says."""
+    """Yield dead-lettering that is said twice."""
     for name, queue in topology.queues.items():
         target = queue.dead_letter
         if target is None:
@@ -97,18 +106,35 @@ def dead_letters(topology: Topology) -> Iterator[Problem]:
                 rule="a dead-letter exchange of its own takes every key",
                 fix="remove it, or name an `exchange`",
             )
-        if target.strategy is DeadLetterStrategy.AT_LEAST_ONCE and (
-            queue.type is not _QUORUM or not _refuses(queue)
+
+
+@rule(
+    "at-least-once",
+    "Quorum Queues",
+    "the broker falls back to at-most-once without a word, and messages can be lost",
+)
+def at_least_once(topology: Topology) -> Iterator[Problem]:
+    """Yield dead-lettering that is not as safe as it says."""
+    for name, queue in topology.queues.items():
+        target = queue.dead_letter
+        if (
+            target
+            and target.strategy is DeadLetterStrategy.AT_LEAST_ONCE
+            and (queue.type is not _QUORUM or not _refuses(queue))
         ):
             yield Problem(
-                path=f"{here}.strategy",
+                path=path("topology", "queues", name, "dead_letter", "strategy"),
                 value=show(target.strategy),
-                rule="at-least-once needs a quorum queue with `overflow: reject-publish`; "
-                "the broker falls back to at-most-once without a word",
+                rule="at-least-once needs a quorum queue with `overflow: reject-publish`",
                 fix="set both, or remove the strategy",
             )
 
 
+@rule(
+    "dangling-exchange",
+    "Dead Letter Exchanges",
+    "what is sent to an exchange that does not exist is lost without a word",
+)
 def exchanges_named(topology: Topology) -> Iterator[Problem]:
     """Yield dead-letter and alternate exchanges that nobody declares; expects patterns expanded."""
     known = {*topology.exchanges, *PREDECLARED_EXCHANGES}
@@ -131,6 +157,11 @@ def exchanges_named(topology: Topology) -> Iterator[Problem]:
             )
 
 
+@rule(
+    "retry-drops",
+    "Dead Letter Exchanges",
+    "the broker drops a message that it finds going round without having been rejected",
+)
 def retries(topology: Topology) -> Iterator[Problem]:
     """Yield what would make the broker drop messages that go round a retry ladder."""
     for name, queue in topology.queues.items():
@@ -152,6 +183,7 @@ def retries(topology: Topology) -> Iterator[Problem]:
         )
 
 
+@rule("alternate-twice", "Alternate Exchanges", "an exchange has one alternate exchange")
 def alternates(topology: Topology) -> Iterator[Problem]:
     """Yield exchanges with two alternate exchanges."""
     for name, exchange in topology.exchanges.items():
@@ -171,6 +203,7 @@ def alternates(topology: Topology) -> Iterator[Problem]:
             )
 
 
+@rule("made-twice", "the README, Patterns", "a name stands for one thing")
 def made_twice(topology: Topology) -> Iterator[Problem]:
     """Yield what a pattern makes and the config declares as well; expects patterns not expanded."""
     made = patterns.additions(topology)
@@ -184,6 +217,11 @@ def made_twice(topology: Topology) -> Iterator[Problem]:
             )
 
 
+@rule(
+    "policy-shape",
+    "Parameters and Policies",
+    "the broker refuses it, or the provider cannot send it, half-way through an update",
+)
 def policy_shapes(topology: Topology) -> Iterator[Problem]:
     """Yield policies that the broker or the provider cannot take."""
     for kind in ("policies", "operator_policies"):
@@ -197,40 +235,106 @@ def policy_shapes(topology: Topology) -> Iterator[Problem]:
                     fix=suggest(policy.apply_to, APPLY_TO),
                 )
             for key, value in policy.definition.items():
-                if isinstance(value, bool | list | dict) or value is None:
+                if isinstance(value, bool | float | list | dict) or value is None:
                     yield Problem(
                         path=path("topology", kind, name, "definition", key),
                         value=show(value),
-                        rule="the provider sends numbers and text only",
+                        rule="the provider sends whole numbers and text only",
                         fix="set it with another tool, and leave the policy out here",
                     )
 
 
-def policy_conflicts(topology: Topology) -> Iterator[Problem]:
-    """Yield policies that contradict a setting, or each other; expects patterns expanded."""
-    for kind in ("queues", "exchanges"):
-        for name, it in getattr(topology, kind).items():
-            found = policies.matching(topology.policies, kind, name)
-            if len(found) > 1:
-                first, second = (topology.policies[key] for key in found[:2])
-                if first.priority == second.priority:
-                    yield Problem(
-                        path=path("topology", "policies", found[1], "priority"),
-                        value=show(second.priority),
-                        rule=f"{path('topology', 'policies', found[0])} has the same, and both "
-                        f"match {path('topology', kind, name)}: which applies is left to chance",
-                        fix="give one a higher priority, or narrow a pattern",
-                    )
-            settings = it.settings()
-            for key, value in settings.items():
-                definition = topology.policies[found[0]].definition if found else {}
-                if key in definition and definition[key] != value:
-                    yield Problem(
-                        path=path("topology", "policies", found[0], "definition", key),
-                        value=show(definition[key]),
-                        rule=f"{path('topology', kind, name)} says {show(value)}",
-                        fix="say it in one place, or leave this one out of the policy's pattern",
-                    )
+@rule(
+    "policy-tie",
+    "Parameters and Policies",
+    "of policies with the same priority the broker takes any one, and not always the same",
+)
+def policy_ties(topology: Topology) -> Iterator[Problem]:
+    """Yield policies of the same priority that match the same; expects patterns expanded."""
+    told: set[tuple[str, ...]] = set()
+    for kind in ("policies", "operator_policies"):
+        written: Mapping[str, Policy] = getattr(topology, kind)
+        index = policies.Index(written)
+        for objects, name, type_ in _objects(topology):
+            first, second, *_ = [*index.matching(objects, name, type_), None, None]
+            if first is None or second is None or (kind, first, second) in told:
+                continue
+            if written[first].priority == written[second].priority:
+                told.add((kind, first, second))
+                yield Problem(
+                    path=path("topology", kind, second, "priority"),
+                    value=show(written[second].priority),
+                    rule=f"{path('topology', kind, first)} has the same, and both match "
+                    f"{path('topology', objects, name)}: which applies is left to chance",
+                    fix="give one a higher priority, or narrow a pattern",
+                )
+
+
+@rule(
+    "policy-contradiction",
+    "Parameters and Policies",
+    "one policy applies to a queue: what stands in two places must be the same",
+)
+def policy_contradictions(topology: Topology) -> Iterator[Problem]:
+    """Yield policies that contradict a setting; expects patterns expanded."""
+    index = policies.Index(topology.policies)
+    for kind, name, type_ in _objects(topology):
+        found = index.matching(kind, name, type_)
+        definition = topology.policies[found[0]].definition if found else {}
+        for key, value in getattr(topology, kind)[name].settings().items():
+            if key in definition and definition[key] != value:
+                yield Problem(
+                    path=path("topology", "policies", found[0], "definition", key),
+                    value=show(definition[key]),
+                    rule=f"{path('topology', kind, name)} says {show(value)}",
+                    fix="say it in one place, or leave this one out of the policy's pattern",
+                )
+
+
+_TEXTS = {
+    "dead-letter-exchange",
+    "dead-letter-routing-key",
+    "alternate-exchange",
+    "federation-upstream",
+    "federation-upstream-set",
+}
+"""What the broker takes as text only."""
+
+
+@rule(
+    "policy-digits",
+    "Parameters and Policies",
+    "the provider sends text of digits as a number, which the broker refuses there",
+)
+def policy_digits(topology: Topology) -> Iterator[Problem]:
+    """Yield names that are numbers where a policy holds them; expects patterns expanded."""
+    found: list[tuple[str, object]] = []
+    for name, queue in topology.queues.items():
+        if target := queue.dead_letter:
+            here = path("topology", "queues", name, "dead_letter")
+            found += [(f"{here}.exchange", target.exchange)]
+            found += [(f"{here}.routing_key", target.routing_key)]
+    for name, exchange in topology.exchanges.items():
+        found.append((path("topology", "exchanges", name, "alternate"), exchange.alternate))
+    for kind in ("policies", "operator_policies"):
+        for name, policy in getattr(topology, kind).items():
+            for key in sorted(_TEXTS & policy.definition.keys()):
+                where = path("topology", kind, name, "definition", key)
+                found.append((where, policy.definition[key]))
+    for where, value in found:
+        if value is not None and re.fullmatch(r"[+-]?[0-9]+", str(value)):
+            yield Problem(
+                path=where,
+                value=show(value),
+                rule="the provider would send it as a number, and the broker takes text here",
+                fix="choose a name that has a letter in it",
+            )
+
+
+def _objects(topology: Topology) -> Iterator[tuple[str, str, QueueType | None]]:
+    """Yield what policies can apply to: kind, name, and of a queue its type."""
+    yield from (("queues", name, queue.type) for name, queue in topology.queues.items())
+    yield from (("exchanges", name, None) for name in topology.exchanges)
 
 
 def _refuses(queue: Queue) -> bool:
@@ -241,5 +345,19 @@ def _plain(value: object) -> object:
     return value.model_dump(exclude_none=True) if hasattr(value, "model_dump") else value
 
 
-BEFORE_EXPANSION = (known_by_type, arguments, dead_letters, retries, alternates, made_twice)
-AFTER_EXPANSION = (exchanges_named, policy_shapes, policy_conflicts)
+BEFORE_EXPANSION: tuple[Rule[Topology], ...] = (
+    known_by_type,
+    arguments,
+    dead_letters,
+    at_least_once,
+    retries,
+    alternates,
+    made_twice,
+)
+AFTER_EXPANSION: tuple[Rule[Topology], ...] = (
+    exchanges_named,
+    policy_shapes,
+    policy_ties,
+    policy_contradictions,
+    policy_digits,
+)

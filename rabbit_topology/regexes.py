@@ -1,0 +1,71 @@
+"""
+What can be told of a regular expression without running it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import lru_cache
+
+_SPECIAL = set(".[](){}*+?|^$")
+_OPTIONAL = set("*?{")
+_ANYTHING = re.compile(r"\^?(\.\*)?\$?")
+
+
+@lru_cache(maxsize=4096)  # `re` keeps 512, and a broker may have more policies
+def compiled(pattern: str) -> re.Pattern[str] | None:
+    """Return a pattern, None if it is no regular expression to Python.
+
+    RabbitMQ's are Perl's; what only they know is rare in patterns over names.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error:
+        return None
+
+
+def is_anchored(pattern: str) -> bool:
+    """Tell whether a pattern says where a name begins, in each of its alternatives.
+
+    One that matches everything does not need to.
+    """
+    return all(it.startswith(("^", r"\A")) or _ANYTHING.fullmatch(it) for it in _choices(pattern))
+
+
+def prefix(pattern: str) -> str:
+    """Return what every name that the pattern matches begins with, as far as it is easy to tell."""
+    if not pattern.startswith("^") or len(list(_choices(pattern))) > 1:
+        return ""
+    found: list[str] = []
+    rest = iter(pattern[1:])
+    for character in rest:
+        if character in _OPTIONAL:
+            return "".join(found[:-1])
+        literal = next(rest, "") if character == "\\" else character
+        if (character == "\\" and literal.isalnum()) or character in _SPECIAL:
+            break
+        found.append(literal)
+    return "".join(found)
+
+
+def _choices(pattern: str) -> Iterator[str]:
+    """Yield the alternatives between `|` outside of all brackets."""
+    depth, begin, position = 0, 0, 0
+    while position < len(pattern):
+        match pattern[position]:
+            case "\\":
+                position += 1
+            case "[":
+                # A bracket in first place is one of the class's own characters.
+                found = re.compile(r"\[\^?\]?(\\.|[^\]\\])*\]").match(pattern, position)
+                position = found.end() - 1 if found else len(pattern)
+            case "(":
+                depth += 1
+            case ")":
+                depth -= 1
+            case "|" if not depth:
+                yield pattern[begin:position]
+                begin = position + 1
+        position += 1
+    yield pattern[begin:]

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rabbit_topology import ConfigError, parse, policies, regexes
+from rabbit_topology.model import Policy, QueueType
+
+
+@pytest.mark.parametrize(
+    ("pattern", "anchored", "prefix"),
+    [
+        ("^orders", True, "orders"),
+        (r"^orders\.", True, "orders."),
+        ("^orders?", True, "order"),
+        ("^orders+", True, "orders"),
+        ("^orders{0,1}", True, "order"),
+        ("^(orders|audit)$", True, ""),
+        (r"^a\d", True, "a"),
+        ("^a|^b", True, ""),
+        ("^a|b", False, ""),
+        (r"^a\|b", True, "a|b"),
+        ("^[|(]b", True, ""),
+        ("^[]|]b|c", False, ""),
+        ("^$", True, ""),
+        (".*", True, ""),
+        ("", True, ""),
+        ("orders$", False, ""),
+        (r"\Aorders", True, ""),
+    ],
+)
+def test_what_a_pattern_says_of_the_beginning_of_a_name(pattern, anchored, prefix):
+    assert regexes.is_anchored(pattern) is anchored
+    assert regexes.prefix(pattern) == prefix
+
+
+_PIECES = ["a", "b", "ab", "^", "$", "|", ".", r"\.", "*", "?", "(", ")", "[ab]", "{0,1}", r"\w"]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(_PIECES), max_size=6).map("".join), max_size=5),
+    st.text("ab.", min_size=1, max_size=4),
+)
+def test_the_index_finds_what_trying_all_finds(patterns, name):
+    written = {
+        f"p{number}": Policy(pattern=pattern, priority=-number, definition={})
+        for number, pattern in enumerate(patterns)
+    }
+    expected = [
+        key for key, it in written.items() if _compiles(it.pattern) and re.search(it.pattern, name)
+    ]
+    assert policies.Index(written).matching("queues", name) == expected
+
+
+def _compiles(pattern):
+    try:
+        re.compile(pattern)
+    except re.error:
+        return False
+    return True
+
+
+def test_the_index_tries_only_patterns_that_begin_as_the_name_does(monkeypatch):
+    tried = []
+    monkeypatch.setattr(policies, "_found", lambda pattern, name: tried.append(pattern) or True)
+    written = {
+        f"p{number}": Policy(pattern=f"^team-{number}[.]", definition={}) for number in range(500)
+    }
+    written["all"] = Policy(pattern="x", definition={})
+    assert sorted(policies.Index(written).matching("queues", "team-7.orders")) == ["all", "p7"]
+    assert len(tried) == 2
+
+
+def test_a_policy_for_one_type_is_not_merged_into_another():
+    topology, *_ = parse(
+        {
+            "vhost": "v",
+            "queues": {"a": {"max_length": 1}, "b": {"type": "classic", "max_length": 1}},
+            "policies": {
+                "p": {
+                    "pattern": "^[ab]$",
+                    "apply_to": "classic_queues",
+                    "definition": {"expires": 5},
+                }
+            },
+        }
+    )
+    index = policies.Index(topology.policies)
+    assert index.matching("queues", "a", QueueType.QUORUM) == []
+    assert index.matching("queues", "b", QueueType.CLASSIC) == ["p"]
+    made = {
+        tuple(it.members): it.policy.definition for it in policies.compile_all(topology).values()
+    }
+    assert made == {("a",): {"max-length": 1}, ("b",): {"max-length": 1, "expires": 5}}
+
+
+def problems(**changes):
+    with pytest.raises(ConfigError) as caught:
+        parse({"vhost": "v", "queues": {"q": {}}, "exchanges": {"e": {}}, **changes})
+    return {it.path: str(it) for it in caught.value.problems}
+
+
+def test_ties_are_refused_for_operator_policies_too_and_told_once_for_each_pair():
+    tie = {"pattern": "^q", "definition": {"max-length": 1}}
+    found = problems(operator_policies={"a": tie, "b": tie}, queues={"q1": {}, "q2": {}})
+    assert list(found) == ["topology.operator_policies.b.priority"]
+    assert "topology.operator_policies.a has the same" in found.popitem()[1]
+
+
+def test_names_of_digits_cannot_stand_in_policies():
+    found = problems(
+        exchanges={"5": {"type": "fanout"}, "e": {"alternate": "5"}},
+        queues={"q": {"dead_letter": {"exchange": "e", "routing_key": "0815"}}},
+        policies={
+            "p": {"pattern": "^x", "definition": {"dead-letter-routing-key": 7, "max-length": "5"}}
+        },
+    )
+    assert set(found) == {
+        "topology.exchanges.e.alternate",
+        "topology.queues.q.dead_letter.routing_key",
+        "topology.policies.p.definition.dead-letter-routing-key",
+    }
+
+
+def test_fractions_cannot_stand_in_policies():
+    found = problems(policies={"p": {"pattern": "^x", "definition": {"a": 1.5, "b": True}}})
+    assert set(found) == {"topology.policies.p.definition.a", "topology.policies.p.definition.b"}
+
+
+def test_ten_thousand_wrong_names_do_not_list_ten_thousand_right_ones():
+    queues = {f"queue-number-{number}": {} for number in range(3000)}
+    bindings = [{"source": "e", "queue": "zzz"}]
+    (text,) = problems(queues=queues, bindings=bindings).values()
+    assert "and 2,990 more" in text
+    assert len(text) < 500
