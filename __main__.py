@@ -6,8 +6,8 @@ import pulumi
 
 from rabbit_topology import Topology, config, preflight
 
-access, args = config.load()
-preflight.check(access, args.topologies)
+access, args, stack = config.load()
+preflight.check(access, args.topologies, stack, secret=config.is_secret())
 topology = Topology("topology", args)
 for name, value in topology.outputs.items():
     pulumi.export(name, value)

@@ -4,13 +4,19 @@
 
 from __future__ import annotations
 
+import json
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.table import Table
 
-from rabbit_topology import deployed, proof
+from rabbit_topology import base, deployed, lint_files, proof, report
 from rabbit_topology.errors import TopologyError
+from rabbit_topology.lint import CATALOGUE
+from rabbit_topology.rule import Severity
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 _out = Console(highlight=False, soft_wrap=True)
@@ -37,6 +43,67 @@ def prove(
         )
         proven += len(proof.prove(topology, outputs, it.management, report=_show))
     _out.print(f"{proven} of {proven} bindings deliver", style="bold green")
+
+
+class Format(StrEnum):
+    """How `lint` says what it has found."""
+
+    TEXT = "text"
+    JSON = "json"
+    SARIF = "sarif"
+
+
+@app.command()
+def lint(
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="default: every Pulumi.<stack>.yaml of the project")
+    ] = None,
+    stack: Annotated[list[str] | None, typer.Option(help="a stack's file, by its name")] = None,
+    format_: Annotated[Format, typer.Option("--format", help="of the output")] = Format.TEXT,
+    rules: Annotated[bool, typer.Option("--rules", help="list all rules and do no more")] = False,
+) -> None:
+    """Check configs with no Pulumi and no broker; exit 1 if there are errors."""
+    if rules:
+        _show_rules(format_)
+        return
+    chosen = files or lint_files.stack_files(base.project_folder(), stack or ())
+    found = [it for file in chosen for it in lint_files.check(file, _name(file))]
+    match format_:
+        case Format.JSON:
+            _write(report.as_json(found))
+        case Format.SARIF:
+            _write(report.as_sarif(found, CATALOGUE))
+        case Format.TEXT:
+            for severity, line in report.lines(found):
+                _out.print(line, style=_STYLES[severity], markup=False)
+            _out.print(f"{report.summary(found)} in {', '.join(map(_name, chosen))}", markup=False)
+    if report.count(found)[Severity.ERROR]:
+        raise typer.Exit(1)
+
+
+_STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "none"}
+
+
+def _show_rules(format_: Format) -> None:
+    if format_ is not Format.TEXT:
+        shown = ("name", "severity", "reason", "page", "silenceable")
+        _write([{key: getattr(it, key) for key in shown} for it in CATALOGUE])
+        return
+    table = Table("rule", "severity", "why", "read")
+    for it in CATALOGUE:
+        silent = "" if it.silenceable else ", always"
+        table.add_row(it.name, f"{it.severity}{silent}", it.reason, it.page)
+    _out.print(table, markup=False)
+
+
+def _write(document: object) -> None:
+    # Not through the console, which would colour and wrap it.
+    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _name(file: Path) -> str:
+    here = Path.cwd()
+    return file.relative_to(here).as_posix() if file.is_relative_to(here) else file.as_posix()
 
 
 def _show(delivery: proof.Delivery) -> None:

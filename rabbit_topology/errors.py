@@ -30,6 +30,17 @@ def path(*parts: str | int) -> str:
     return text
 
 
+_PART = re.compile(r'\["((?:[^"\\]|\\.)*)"\]|\[(\d+)\]|([^.\[]+)')
+
+
+def parts(where: str) -> list[str | int]:
+    """Return what `path` was given: the keys and indexes of a config path."""
+    return [
+        int(index) if index else plain or json.loads(f'"{quoted}"')
+        for quoted, index, plain in _PART.findall(where)
+    ]
+
+
 class TopologyError(Exception):
     """Base of all errors of this package."""
 

@@ -120,6 +120,10 @@ class Management:
                 f"rabbitmqctl set_user_tags {self.username} administrator, or use another user",
             )
 
+    def version(self) -> str:
+        """Return RabbitMQ's version, such as 4.0.5; raises as `request` does."""
+        return str(self.get("/overview?disable_stats=true")["rabbitmq_version"])
+
 
 class UnreachableError(BrokerError):
     """The broker does not answer at all."""

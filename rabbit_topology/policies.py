@@ -94,18 +94,23 @@ class Index:
     """Policies, to be asked which match a name.
 
     Most patterns say what a name begins with: only those that begin as a name does are tried, so
-    that many policies and many queues are not many times many.
+    that many policies and many queues are not many times many. The others are tried on each name.
     """
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
-        self._policies = policies
-        self._by_prefix: dict[str, list[str]] = {}
+        self._by_prefix: dict[str, list[tuple[str, Policy, re.Pattern[str]]]] = {}
+        self._order: dict[str, int] = {}
         for key, it in policies.items():
-            self._by_prefix.setdefault(regexes.prefix(it.pattern), []).append(key)
+            self._order[key] = -it.priority
+            if pattern := regexes.compiled(it.pattern):
+                begin = regexes.prefix(it.pattern)
+                self._by_prefix.setdefault(begin, []).append((key, it, pattern))
         self._lengths = sorted({len(it) for it in self._by_prefix})
 
     def matching(self, kind: str, name: str, type_: QueueType | None = None) -> list[str]:
         """Return the names of the policies that match, the one that applies first.
+
+        A pattern that is no regular expression to Python matches nothing.
 
         Args:
             kind: `queues` or `exchanges`.
@@ -117,10 +122,16 @@ class Index:
             key
             for length in self._lengths
             if length <= len(name)
-            for key in self._by_prefix.get(name[:length], ())
-            if self._policies[key].apply_to in able and _found(self._policies[key].pattern, name)
+            for key, it, pattern in self._by_prefix.get(name[:length], ())
+            if it.apply_to in able and pattern.search(name)
         ]
-        return sorted(found, key=lambda key: -self._policies[key].priority)
+        return sorted(found, key=self._order.__getitem__)
+
+
+def objects(topology: Topology) -> Iterator[tuple[str, str, QueueType | None]]:
+    """Yield what policies can apply to: kind, name, and of a queue its type."""
+    yield from (("queues", name, queue.type) for name, queue in topology.queues.items())
+    yield from (("exchanges", name, None) for name in topology.exchanges)
 
 
 def _settings(
@@ -147,8 +158,3 @@ def _chunks(names: list[str]) -> Iterator[list[str]]:
         chunk.append(name)
         size += escaped
     yield chunk
-
-
-def _found(pattern: str, name: str) -> bool:
-    regex = regexes.compiled(pattern)
-    return regex is not None and regex.search(name) is not None

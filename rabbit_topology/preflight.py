@@ -8,33 +8,72 @@ from collections.abc import Sequence
 
 import pulumi
 
-from rabbit_topology import recovery
+from rabbit_topology import lint, recovery, versions
 from rabbit_topology.access import Access
-from rabbit_topology.errors import BrokerError
+from rabbit_topology.errors import BrokerError, ConfigError
 from rabbit_topology.management import UnreachableError
 from rabbit_topology.model import Topology
+from rabbit_topology.parse import Stack, hide
+from rabbit_topology.rule import Finding, Severity
+
+_NAMED = 3
+"""Places that a warning names of those that a rule was broken at."""
 
 
-def check(access: Access, topologies: Sequence[Topology]) -> None:
+def check(access: Access, topologies: Sequence[Topology], stack: Stack, *, secret: bool) -> None:
     """Check that the broker answers and that the user may manage it; complete what a killed run
     has left.
 
     A preview does without a broker, so that CI can run one: there it only warns.
 
+    Args:
+        access: The broker.
+        topologies: Of each vhost.
+        stack: What the config says.
+        secret: The config holds encrypted values: nothing shows any value.
+
     Raises:
+        pulumi.RunError: The broker's version denies what the config says.
         pulumi.RunError: The broker is out of reach (in an update), the credentials are wrong, the
             user lacks the administrator tag, or another run is at work.
     """
     try:
         access.management.check_administrator()
+        advise(stack, access.management.version(), secret=secret)
         for topology in topologies:
             _complete(access, topology)
     except UnreachableError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
         pulumi.warn(f"{error}; this preview goes by the stack's state alone")
+        advise(stack, None, secret=secret)
     except BrokerError as error:
         raise pulumi.RunError(f"{error}; nothing was changed") from None
+
+
+def advise(stack: Stack, version: str | None, *, secret: bool) -> None:
+    """Warn of what is risky, and refuse what the broker's version denies.
+
+    Raises:
+        pulumi.RunError: With all that is denied.
+    """
+    said = stack.broker.version
+    if version and said and versions.parse(said) != versions.parse(version):
+        pulumi.warn(f"broker.version says {said}, the broker says {version}")
+    found = lint.check(stack, versions.parse(version) if version else None)
+    denied = [it.problem for it in lint.unsilenced(found, Severity.ERROR)]
+    if denied:
+        shown = [hide(it) for it in denied] if secret else denied
+        raise pulumi.RunError(str(ConfigError(shown)))
+    by_rule: dict[str, list[Finding]] = {}
+    for it in lint.unsilenced(found, Severity.WARNING):
+        by_rule.setdefault(it.rule.name, []).append(it)
+    for name, those in by_rule.items():
+        first = hide(those[0].problem) if secret else those[0].problem
+        others = [it.problem.path for it in those[1:_NAMED]]
+        more = f" and {len(those) - _NAMED:,} more" if len(those) > _NAMED else ""
+        also = f" (also {', '.join(others)}{more})" if others else ""
+        pulumi.warn(f"{first}{also} [{name}; see `python -m rabbit_topology lint`]")
 
 
 def _complete(access: Access, topology: Topology) -> None:

@@ -23,7 +23,7 @@ from rabbit_topology.model import (
 )
 from rabbit_topology.names import PREFIX, SETTINGS_PREFIX
 from rabbit_topology.rule import Finding, Rule, rule
-from rabbit_topology.words import show, suggest
+from rabbit_topology.words import Names, show, suggest
 
 
 def check(topology: Topology, whole: Topology) -> list[Finding]:
@@ -208,12 +208,13 @@ def _binding_shapes(topology: Topology) -> Iterator[Problem]:
     "a binding needs both its ends; the broker refuses others half-way through an update",
 )
 def _binding_ends(topology: Topology) -> Iterator[Problem]:
-    exchanges = {*topology.exchanges, *PREDECLARED_EXCHANGES}
+    exchanges = Names({*topology.exchanges, *PREDECLARED_EXCHANGES})
+    queues = Names(topology.queues)
     for index, binding in enumerate(topology.bindings):
         for field, name, known, noun in (
             ("source", binding.source, exchanges, "exchange"),
             ("exchange", binding.exchange, exchanges, "exchange"),
-            ("queue", binding.queue, topology.queues.keys(), "queue"),
+            ("queue", binding.queue, queues, "queue"),
         ):
             if name is not None and name not in known:
                 yield Problem(

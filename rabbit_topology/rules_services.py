@@ -6,17 +6,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rabbit_topology import permissions
+from rabbit_topology import credentials, permissions
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import PREDECLARED_EXCHANGES, Topology
-from rabbit_topology.rule import Rule, rule
-from rabbit_topology.words import show, suggest
+from rabbit_topology.rule import Finding, Named, Rule, rule
+from rabbit_topology.words import Names, show, suggest
 
 
 @rule("undeclared-in-service", "Access Control", "a service would wait for what does not exist")
 def named(topology: Topology) -> Iterator[Problem]:
     """Yield exchanges and queues that a service names and nobody declares."""
-    exchanges = {*topology.exchanges, *PREDECLARED_EXCHANGES}
+    exchanges = Names({*topology.exchanges, *PREDECLARED_EXCHANGES})
+    queues = Names(topology.queues)
     for name, service in topology.services.items():
         here = path("topology", "services", name)
         for index, it in enumerate(service.publishes):
@@ -30,8 +31,8 @@ def named(topology: Topology) -> Iterator[Problem]:
                     fix="put all keys under `routing_keys:`",
                 )
         for index, queue in enumerate(service.consumes):
-            if queue not in topology.queues:
-                yield _undeclared(f"{here}.consumes[{index}]", queue, "queue", topology.queues)
+            if queue not in queues:
+                yield _undeclared(f"{here}.consumes[{index}]", queue, "queue", queues)
         for index, exchange in enumerate(service.binds):
             if exchange not in exchanges:
                 yield _undeclared(f"{here}.binds[{index}]", exchange, "exchange", exchanges)
@@ -83,13 +84,50 @@ def across_vhosts(topologies: Mapping[str, Topology]) -> Iterator[Problem]:
             first.setdefault(name, here)
 
 
-def _undeclared(where: str, name: str, noun: str, known: object) -> Problem:
+def _undeclared(where: str, name: str, noun: str, known: Names) -> Problem:
     return Problem(
         path=where,
         value=show(name),
         rule=f"it is not a declared {noun}",
-        fix=suggest(name, known),  # type: ignore[arg-type]  # sets and mappings of names
+        fix=suggest(name, known),
     )
+
+
+SEED = Named(
+    name="seed",
+    reason="without it there are no passwords to derive",
+    page="the README, Config reference",
+)
+
+
+def seed_problems(topologies: Mapping[str, Topology], seed: str | None) -> Iterator[Finding]:
+    """Yield what is wrong with `rabbit-topology:seed`; ``topologies`` by config path."""
+    without = [
+        f"{root}.{path(kind, name)}"
+        for root, topology in topologies.items()
+        for kind, those in (("services", topology.services), ("users", topology.users))
+        for name, it in those.items()
+        if it.password is None and not getattr(it, "exists", False)
+    ]
+    many = f" and {len(without) - 3:,} more" if len(without) > 3 else ""
+    fix = "pulumi config set --secret rabbit-topology:seed $(openssl rand -hex 32)"
+    problem = None
+    if without and seed is None:
+        problem = Problem(
+            path="seed",
+            value="missing",
+            rule=f"the passwords of {', '.join(without[:3])}{many} are derived from it",
+            fix=fix,
+        )
+    elif seed is not None and len(seed) < credentials.MIN_SEED:
+        problem = Problem(
+            path="seed",
+            value="[not shown]",
+            rule=f"a seed has {credentials.MIN_SEED} characters or more",
+            fix=fix,
+        )
+    if problem:
+        yield Finding(rule=SEED, severity=SEED.severity, problem=problem)
 
 
 RULES: tuple[Rule[Topology], ...] = (named, declared_names)

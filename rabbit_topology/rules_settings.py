@@ -19,7 +19,7 @@ from rabbit_topology.model import (
     Topology,
 )
 from rabbit_topology.rule import Rule, rule
-from rabbit_topology.words import show, suggest
+from rabbit_topology.words import Names, show, suggest
 
 _CLASSIC, _QUORUM, _STREAM = QueueType.CLASSIC, QueueType.QUORUM, QueueType.STREAM
 
@@ -137,7 +137,7 @@ def at_least_once(topology: Topology) -> Iterator[Problem]:
 )
 def exchanges_named(topology: Topology) -> Iterator[Problem]:
     """Yield dead-letter and alternate exchanges that nobody declares; expects patterns expanded."""
-    known = {*topology.exchanges, *PREDECLARED_EXCHANGES}
+    known = Names({*topology.exchanges, *PREDECLARED_EXCHANGES})
     named: list[tuple[tuple[str, ...], str | None]] = [
         (("queues", name, "dead_letter", "exchange"), queue.dead_letter.exchange)
         for name, queue in topology.queues.items()
@@ -255,7 +255,7 @@ def policy_ties(topology: Topology) -> Iterator[Problem]:
     for kind in ("policies", "operator_policies"):
         written: Mapping[str, Policy] = getattr(topology, kind)
         index = policies.Index(written)
-        for objects, name, type_ in _objects(topology):
+        for objects, name, type_ in policies.objects(topology):
             first, second, *_ = [*index.matching(objects, name, type_), None, None]
             if first is None or second is None or (kind, first, second) in told:
                 continue
@@ -278,7 +278,7 @@ def policy_ties(topology: Topology) -> Iterator[Problem]:
 def policy_contradictions(topology: Topology) -> Iterator[Problem]:
     """Yield policies that contradict a setting; expects patterns expanded."""
     index = policies.Index(topology.policies)
-    for kind, name, type_ in _objects(topology):
+    for kind, name, type_ in policies.objects(topology):
         found = index.matching(kind, name, type_)
         definition = topology.policies[found[0]].definition if found else {}
         for key, value in getattr(topology, kind)[name].settings().items():
@@ -291,7 +291,7 @@ def policy_contradictions(topology: Topology) -> Iterator[Problem]:
                 )
 
 
-_TEXTS = {
+TEXTS = {
     "dead-letter-exchange",
     "dead-letter-routing-key",
     "alternate-exchange",
@@ -318,7 +318,7 @@ def policy_digits(topology: Topology) -> Iterator[Problem]:
         found.append((path("topology", "exchanges", name, "alternate"), exchange.alternate))
     for kind in ("policies", "operator_policies"):
         for name, policy in getattr(topology, kind).items():
-            for key in sorted(_TEXTS & policy.definition.keys()):
+            for key in sorted(TEXTS & policy.definition.keys()):
                 where = path("topology", kind, name, "definition", key)
                 found.append((where, policy.definition[key]))
     for where, value in found:
@@ -329,12 +329,6 @@ def policy_digits(topology: Topology) -> Iterator[Problem]:
                 rule="the provider would send it as a number, and the broker takes text here",
                 fix="choose a name that has a letter in it",
             )
-
-
-def _objects(topology: Topology) -> Iterator[tuple[str, str, QueueType | None]]:
-    """Yield what policies can apply to: kind, name, and of a queue its type."""
-    yield from (("queues", name, queue.type) for name, queue in topology.queues.items())
-    yield from (("exchanges", name, None) for name in topology.exchanges)
 
 
 def _refuses(queue: Queue) -> bool:

@@ -5,24 +5,56 @@ How problems show what the user wrote, and what they may have meant.
 from __future__ import annotations
 
 import json
+from bisect import bisect
 from collections.abc import Iterable
 from difflib import get_close_matches
+from functools import cached_property
 
 _LISTED = 10
 """Names that a fix lists, of all that there are to choose."""
 
+_ALL = 50
+"""Of so many names each is compared; of more, those that begin or end most alike."""
+
+_NEIGHBOURS = 5
+
+
+class Names(frozenset[str]):
+    """Names to choose from, ready to be asked for the closest to many that are wrong."""
+
+    @cached_property
+    def ordered(self) -> list[str]:
+        """In order: those that begin alike stand together."""
+        return sorted(self)
+
+    @cached_property
+    def _backwards(self) -> list[str]:
+        return sorted(it[::-1] for it in self)
+
+    def close_to(self, name: str) -> str | None:
+        """Return the closest name, None if none is close."""
+        if len(self) <= _ALL:
+            near = self.ordered
+        else:
+            behind = _around(self._backwards, name[::-1])
+            near = sorted({*_around(self.ordered, name), *(it[::-1] for it in behind)})
+        return next(iter(get_close_matches(name, near, n=1, cutoff=0.6)), None)
+
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean "x"?`` for the closest of ``known``, or what there is to choose."""
-    # Names of another length cannot be close: most are not looked at any further.
-    similar = sorted(it for it in known if abs(len(it) - len(name)) <= 1 + len(name) // 2)
-    if close := get_close_matches(name, similar, n=1, cutoff=0.6):
-        return f"did you mean {json.dumps(close[0], ensure_ascii=False)}?"
-    choices = sorted(known)
-    if not choices:
+    names = known if isinstance(known, Names) else Names(known)
+    if close := names.close_to(name):
+        return f"did you mean {json.dumps(close, ensure_ascii=False)}?"
+    if not names:
         return "none is declared"
-    more = f" and {len(choices) - _LISTED:,} more" if len(choices) > _LISTED else ""
-    return f"known are: {', '.join(choices[:_LISTED])}{more}"
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"known are: {', '.join(names.ordered[:_LISTED])}{more}"
+
+
+def _around(ordered: list[str], name: str) -> list[str]:
+    at = bisect(ordered, name)
+    return ordered[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]
 
 
 def show(value: object) -> str:

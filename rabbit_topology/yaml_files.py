@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -52,6 +52,8 @@ class Document:
     value: Any
     """What it holds: mappings, lists, text, numbers, true, false and null."""
     node: yaml.Node | None
+    _keys: dict[int, dict[str, tuple[int, yaml.Node]]] = field(default_factory=dict, repr=False)
+    """By the identity of a mapping's node: its keys, with line and value. Filled when asked."""
 
     def find(self, parts: Parts) -> tuple[int, int]:
         """Return how many of ``parts`` there are in the file, and the line of the last of them.
@@ -60,11 +62,21 @@ class Document:
         """
         node, line = self.node, 1
         for depth, part in enumerate(parts):
-            inner = _step(node, part)
+            inner = self._step(node, part)
             if inner is None:
                 return depth, line
             line, node = inner
         return len(parts), line
+
+    def _step(self, node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
+        """Return the line and the node behind one key or index."""
+        if isinstance(node, yaml.MappingNode):
+            if id(node) not in self._keys:
+                self._keys[id(node)] = {it.value: (_line(it), value) for it, value in node.value}
+            return self._keys[id(node)].get(str(part))
+        if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
+            return _line(node.value[part]), node.value[part]
+        return None
 
 
 def read(file: Path, name: str) -> Document:
@@ -159,17 +171,6 @@ def _scalar(node: yaml.ScalarNode) -> Any:
             return float(text)
         case _:
             return text
-
-
-def _step(node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
-    """Return the line and the node behind one key or index."""
-    if isinstance(node, yaml.MappingNode):
-        for key, value in node.value:
-            if key.value == part:
-                return _line(key), value
-    elif isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-        return _line(node.value[part]), node.value[part]
-    return None
 
 
 def _line(node: yaml.Node) -> int:

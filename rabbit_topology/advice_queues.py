@@ -1,0 +1,306 @@
+"""
+Advice about single queues and the vhost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from rabbit_topology.context import Context, of_exchange, of_queue
+from rabbit_topology.errors import Problem, path
+from rabbit_topology.model import Queue, QueueType
+from rabbit_topology.rule import Graded, Rule, Severity, advice
+from rabbit_topology.units import duration_text
+from rabbit_topology.versions import denied
+from rabbit_topology.words import show
+
+_CLASSIC, _QUORUM, _STREAM = QueueType.CLASSIC, QueueType.QUORUM, QueueType.STREAM
+
+_CONSUMER_TIMEOUT = 30 * 60 * 1000
+"""Milliseconds: what the broker gives a consumer unless told otherwise."""
+
+_OF_TYPE = {
+    "x-max-priority": (_CLASSIC,),
+    "x-queue-mode": (_CLASSIC,),
+    "x-queue-version": (_CLASSIC,),
+    "x-max-age": (_STREAM,),
+    "x-stream-max-segment-size-bytes": (_STREAM,),
+    "x-stream-filter-size-bytes": (_STREAM,),
+    "x-initial-cluster-size": (_STREAM,),
+    "x-quorum-initial-group-size": (_QUORUM,),
+    "x-delivery-limit": (_QUORUM,),
+    "x-dead-letter-strategy": (_QUORUM,),
+    "x-dead-letter-exchange": (_CLASSIC, _QUORUM),
+    "x-message-ttl": (_CLASSIC, _QUORUM),
+    "x-expires": (_CLASSIC, _QUORUM),
+    "x-max-length": (_CLASSIC, _QUORUM),
+    "x-overflow": (_CLASSIC, _QUORUM),
+    "x-single-active-consumer": (_CLASSIC, _QUORUM),
+}
+"""Arguments that other types of queue are refused with."""
+
+
+@advice(
+    "no-dead-letter",
+    Severity.NOTE,
+    "Quorum Queues",
+    "from RabbitMQ 4.0 on a quorum queue drops a message that was returned 20 times",
+)
+def no_dead_letter(context: Context) -> Iterator[Problem]:
+    """Yield quorum queues without a dead-letter exchange, but those that are such a queue."""
+    kept = {
+        route.destination
+        for route in context.whole.routes()
+        if route.source in context.dead_letter_targets
+    }
+    for name, queue in context.queues():
+        settings = context.settings[name]
+        if (
+            queue.type is _QUORUM
+            and name not in kept
+            and not {"dead-letter-exchange"} & settings.keys()
+            and settings.get("delivery-limit") != -1
+        ):
+            yield Problem(
+                path=of_queue(name),
+                value="no dead_letter",
+                rule="what its consumers return again and again is dropped in the end",
+                fix="write `dead_letter: true` or `retry`, or `delivery_limit: -1` for no limit",
+            )
+
+
+@advice(
+    "drops-oldest",
+    Severity.WARNING,
+    "Queue Length Limit",
+    "beyond its limit a queue drops the oldest messages, and no publisher is told",
+)
+def drops_oldest(context: Context) -> Iterator[Problem]:
+    """Yield limits without a word about what happens beyond them."""
+    for name, queue in context.queues():
+        settings = context.settings[name]
+        if queue.type is _STREAM or {"overflow", "dead-letter-exchange"} & settings.keys():
+            continue
+        for key in ("max-length", "max-length-bytes"):
+            own = _own(name, queue, key)
+            if own:
+                yield _drops(own, settings[key])
+    for where, policy in context.policies():
+        if (
+            policy.apply_to in ("exchanges", "streams")
+            or where.startswith("topology.operator_policies")  # what it limits says the rest
+            or {"overflow", "dead-letter-exchange"} & policy.definition.keys()
+        ):
+            continue
+        for key in sorted({"max-length", "max-length-bytes"} & policy.definition.keys()):
+            yield _drops(f"{where}.{path('definition', key)}", policy.definition[key])
+
+
+def _drops(where: str, value: object) -> Problem:
+    return Problem(
+        path=where,
+        value=show(value),
+        rule="beyond it the oldest messages are dropped",
+        fix="write `overflow: reject-publish`, so that publishers are told, or `dead_letter`; "
+        "`overflow: drop-head` if it is meant so",
+    )
+
+
+@advice(
+    "transient-queue",
+    Severity.WARNING,
+    "List of Deprecated Features",
+    "it is gone, with all it holds, when its node restarts; RabbitMQ 4.3 denies it",
+)
+def transient_queue(context: Context) -> Iterator[Graded]:
+    """Yield queues that are neither durable nor exclusive: nothing here is exclusive."""
+    for name, queue in context.queues():
+        if not queue.durable and queue.type is _CLASSIC:
+            problem = Problem(
+                path=of_queue(name, "durable"),
+                value="false",
+                rule="from 4.3 on RabbitMQ refuses queues that are neither durable nor exclusive, "
+                "unless deprecated_features.permit.transient_nonexcl_queues allows them",
+                fix="leave `durable` out; `expires` removes a queue that nobody uses",
+            )
+            yield Graded(severity=denied((4, 3), context.version), problem=problem)
+
+
+@advice(
+    "transient-exchange",
+    Severity.NOTE,
+    "Exchanges",
+    "it is gone, with its bindings, when the broker restarts, until the next update",
+)
+def transient_exchange(context: Context) -> Iterator[Problem]:
+    """Yield exchanges that do not survive a restart."""
+    for name, exchange in context.exchanges():
+        if not exchange.durable:
+            yield Problem(
+                path=of_exchange(name, "durable"),
+                value="false",
+                rule="publishing fails from a restart of the broker to the next `pulumi up`",
+                fix="leave `durable` out",
+            )
+
+
+@advice(
+    "argument-of-type",
+    Severity.ERROR,
+    "Queues",
+    "the broker refuses a queue with an argument that is for other types only",
+)
+def argument_of_type(context: Context) -> Iterator[Graded]:
+    """Yield arguments, as they are sent, that a queue's type does not know."""
+    for name, queue in context.queues():
+        for key in queue.arguments.keys() & _OF_TYPE.keys():
+            if queue.type in _OF_TYPE[key]:
+                continue
+            severity, since = Severity.ERROR, ""
+            if key == "x-max-priority" and queue.type is _QUORUM:
+                # Quorum queues of 4.3 have 32 priorities of their own.
+                since = " before RabbitMQ 4.3"
+                if context.version is None:
+                    severity = Severity.WARNING
+                elif context.version >= (4, 3):
+                    severity = Severity.NOTE
+            problem = Problem(
+                path=of_queue(name, "arguments", key),
+                value=show(queue.arguments[key]),
+                rule=f"a {queue.type} queue is refused with it{since}",
+                fix=f"remove it, or write `type: {_OF_TYPE[key][0]}`",
+            )
+            yield Graded(severity=severity, problem=problem)
+
+
+@advice(
+    "consumer-timeout-classic",
+    Severity.NOTE,
+    "Consumers",
+    "from RabbitMQ 4.3 on only quorum queues have a consumer timeout",
+)
+def consumer_timeout_classic(context: Context) -> Iterator[Graded]:
+    """Yield consumer timeouts of classic queues."""
+    if context.version is not None and context.version < (4, 3):
+        return
+    for name, queue in context.queues():
+        if queue.type is _CLASSIC and queue.consumer_timeout is not None:
+            problem = Problem(
+                path=of_queue(name, "consumer_timeout"),
+                value=show(duration_text(queue.consumer_timeout)),
+                rule="from 4.3 on a classic queue waits for its consumers without end",
+                fix="remove it, or write `type: quorum`",
+            )
+            known = context.version is not None
+            yield Graded(severity=Severity.WARNING if known else Severity.NOTE, problem=problem)
+
+
+@advice(
+    "retry-beyond-timeout",
+    Severity.NOTE,
+    "Consumers",
+    "a consumer that waits for a try itself, message in hand, is cut off before it comes",
+)
+def retry_beyond_timeout(context: Context) -> Iterator[Problem]:
+    """Yield delays of `retry` that are longer than a consumer may hold a message."""
+    for name, queue in context.queues():
+        if not queue.retry:
+            continue
+        timeout = context.settings[name].get("consumer-timeout", _CONSUMER_TIMEOUT)
+        for index, delay in enumerate(queue.retry.delays):
+            if isinstance(timeout, int) and delay > timeout:
+                yield Problem(
+                    path=of_queue(name, "retry", "delays", index),
+                    value=show(duration_text(delay)),
+                    rule=f"it is longer than the consumer timeout, {duration_text(timeout)}: "
+                    "consumers must reject a message to have it retried, not hold it",
+                    fix="check the unit, or set `consumer_timeout` if they hold messages",
+                )
+
+
+@advice(
+    "endless-stream",
+    Severity.NOTE,
+    "Streams",
+    "a stream keeps everything until its disk is full, and then the broker takes no messages",
+)
+def endless_stream(context: Context) -> Iterator[Problem]:
+    """Yield streams without retention."""
+    found = [
+        of_queue(name)
+        for name, queue in context.queues()
+        if queue.type is _STREAM
+        and not {"max-age", "max-length-bytes"} & context.settings[name].keys()
+    ]
+    found += [
+        path("topology", "super_streams", name)
+        for name in context.written.super_streams
+        if not {"max-age", "max-length-bytes"} & context.settings[f"{name}-0"].keys()
+    ]
+    for where in found:
+        yield Problem(
+            path=where,
+            value="no limit",
+            rule="nothing is ever dropped from it",
+            fix="write `max_age` or `max_length_bytes`",
+        )
+
+
+@advice(
+    "even-replicas",
+    Severity.NOTE,
+    "Quorum Queues",
+    "of two, four or six replicas as many may fail as of one, three or five",
+)
+def even_replicas(context: Context) -> Iterator[Problem]:
+    """Yield queues with an even number of replicas."""
+    for name, queue in context.queues():
+        size = queue.initial_cluster_size
+        if size is not None and size % 2 == 0:
+            yield Problem(
+                path=of_queue(name, "initial_cluster_size"),
+                value=show(size),
+                rule="an even number of replicas is no safer than one less",
+                fix=f"write {size - 1} or {size + 1}",
+            )
+
+
+@advice(
+    "vhost-limit-zero",
+    Severity.WARNING,
+    "Virtual Hosts",
+    "a limit of 0 takes nothing at all; no limit is -1, or none written",
+)
+def vhost_limit_zero(context: Context) -> Iterator[Problem]:
+    """Yield limits that block a vhost."""
+    limits = context.written.vhost_settings.limits
+    for key, what in (("max_connections", "connection"), ("max_queues", "queue")):
+        if getattr(limits, key) == 0:
+            yield Problem(
+                path=path("topology", "vhost_settings", "limits", key),
+                value="0",
+                rule=f"the vhost takes no {what}",
+                fix="remove it, or write -1 for no limit",
+            )
+
+
+def _own(name: str, queue: Queue, key: str) -> str | None:
+    """Return where a queue itself says what a policy calls ``key``; None if it does not."""
+    setting = key.replace("-", "_")
+    if getattr(queue, setting) is not None:
+        return of_queue(name, setting)
+    return of_queue(name, "arguments", f"x-{key}") if f"x-{key}" in queue.arguments else None
+
+
+RULES: tuple[Rule[Context], ...] = (
+    no_dead_letter,
+    drops_oldest,
+    transient_queue,
+    transient_exchange,
+    argument_of_type,
+    consumer_timeout_classic,
+    retry_beyond_timeout,
+    endless_stream,
+    even_replicas,
+    vhost_limit_zero,
+)
