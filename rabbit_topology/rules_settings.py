@@ -203,7 +203,7 @@ def alternates(topology: Topology) -> Iterator[Problem]:
             )
 
 
-@rule("made-twice", "the README, Patterns", "a name stands for one thing")
+@rule("made-twice", "the README, Config reference", "a name stands for one thing")
 def made_twice(topology: Topology) -> Iterator[Problem]:
     """Yield what a pattern makes and the config declares as well; expects patterns not expanded."""
     made = patterns.additions(topology)
