@@ -4,14 +4,14 @@ Advice about single queues and the vhost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rabbit_topology.context import Context, of_exchange, of_queue
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import Queue, QueueType
 from rabbit_topology.rule import Graded, Rule, Severity, advice
 from rabbit_topology.units import duration_text
-from rabbit_topology.versions import denied
+from rabbit_topology.versions import Version, denied, text
 from rabbit_topology.words import show
 
 _CLASSIC, _QUORUM, _STREAM = QueueType.CLASSIC, QueueType.QUORUM, QueueType.STREAM
@@ -19,10 +19,11 @@ _CLASSIC, _QUORUM, _STREAM = QueueType.CLASSIC, QueueType.QUORUM, QueueType.STRE
 _CONSUMER_TIMEOUT = 30 * 60 * 1000
 """Milliseconds: what the broker gives a consumer unless told otherwise."""
 
-_OF_TYPE = {
+_OF_TYPE: Mapping[str, tuple[QueueType, ...]] = {
     "x-max-priority": (_CLASSIC,),
     "x-queue-mode": (_CLASSIC,),
     "x-queue-version": (_CLASSIC,),
+    "x-queue-master-locator": (_CLASSIC,),
     "x-max-age": (_STREAM,),
     "x-stream-max-segment-size-bytes": (_STREAM,),
     "x-stream-filter-size-bytes": (_STREAM,),
@@ -30,6 +31,7 @@ _OF_TYPE = {
     "x-quorum-initial-group-size": (_QUORUM,),
     "x-delivery-limit": (_QUORUM,),
     "x-dead-letter-strategy": (_QUORUM,),
+    "x-consumer-timeout": (_QUORUM,),
     "x-dead-letter-exchange": (_CLASSIC, _QUORUM),
     "x-message-ttl": (_CLASSIC, _QUORUM),
     "x-expires": (_CLASSIC, _QUORUM),
@@ -37,7 +39,13 @@ _OF_TYPE = {
     "x-overflow": (_CLASSIC, _QUORUM),
     "x-single-active-consumer": (_CLASSIC, _QUORUM),
 }
-"""Arguments that other types of queue are refused with."""
+"""Arguments that queues of other types are refused with: tried on 3.10.8, 4.0.5 and 4.3.6."""
+
+_OF_TYPE_SINCE: Mapping[str, Version] = {
+    "x-stream-filter-size-bytes": (4, 3),
+    "x-consumer-timeout": (4, 3),
+}
+"""Those of them that older brokers take, and ignore."""
 
 
 @advice(
@@ -153,23 +161,18 @@ def transient_exchange(context: Context) -> Iterator[Problem]:
 def argument_of_type(context: Context) -> Iterator[Graded]:
     """Yield arguments, as they are sent, that a queue's type does not know."""
     for name, queue in context.queues():
-        for key in queue.arguments.keys() & _OF_TYPE.keys():
+        for key in sorted(queue.arguments.keys() & _OF_TYPE.keys()):
             if queue.type in _OF_TYPE[key]:
                 continue
-            severity, since = Severity.ERROR, ""
-            if key == "x-max-priority" and queue.type is _QUORUM:
-                # Quorum queues of 4.3 have 32 priorities of their own.
-                since = " before RabbitMQ 4.3"
-                if context.version is None:
-                    severity = Severity.WARNING
-                elif context.version >= (4, 3):
-                    severity = Severity.NOTE
+            since = _OF_TYPE_SINCE.get(key)
             problem = Problem(
                 path=of_queue(name, "arguments", key),
                 value=show(queue.arguments[key]),
-                rule=f"a {queue.type} queue is refused with it{since}",
+                rule=f"a {queue.type} queue is refused with it"
+                + (f" from RabbitMQ {text(since)} on" if since else ""),
                 fix=f"remove it, or write `type: {_OF_TYPE[key][0]}`",
             )
+            severity = denied(since, context.version) if since else Severity.ERROR
             yield Graded(severity=severity, problem=problem)
 
 

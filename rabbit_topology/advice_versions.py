@@ -1,7 +1,8 @@
 """
 Advice about what some versions of RabbitMQ do not know yet, and others know no more.
 
-Source: the release notes of 3.10, 3.11, 3.12, 3.13, 4.0 and 4.3; "List of Deprecated Features".
+Source: the release notes of 3.10 to 4.3, "List of Deprecated Features", and what 3.10.8, 4.0.5 and
+4.3.6 answer.
 """
 
 from __future__ import annotations
@@ -28,12 +29,8 @@ _POLICY_KEYS: dict[str, Version] = {
     "delayed-retry-max": (4, 3),
 }
 
-_GONE: dict[str, tuple[Version, Version, str]] = {
-    "queue-mode": ((3, 12), (4, 3), "classic queues keep messages on disk anyway"),
-    "queue-master-locator": ((4, 0), (4, 3), "write `leader_locator`"),
-}
-"""Key of a policy, and with x- in front of an argument: from when on it is without effect or
-deprecated, from when on refused, and what is instead."""
+_IGNORED_SINCE: Version = (3, 12)
+"""From when on classic queues keep their messages on disk, whatever `queue-mode` says."""
 
 
 @advice(
@@ -134,44 +131,53 @@ def mirrored_queue(context: Context) -> Iterator[Graded]:
     "deprecated-setting",
     Severity.WARNING,
     "List of Deprecated Features",
-    "newer brokers ignore it, and then refuse it",
+    "newer brokers refuse it, half-way through an update",
 )
 def deprecated_setting(context: Context) -> Iterator[Graded]:
-    """Yield arguments and policy keys of classic queues' former storage and placement."""
-    found = [
-        (key, of_queue(name, "arguments", f"x-{key}"), queue.arguments[f"x-{key}"])
-        for name, queue in context.queues()
-        for key in _GONE
-        if f"x-{key}" in queue.arguments and queue.type is QueueType.CLASSIC
-    ]
-    found += [
-        (key, f"{where}.{path('definition', key)}", policy.definition[key])
-        for where, policy in context.policies()
-        for key in _GONE
-        if key in policy.definition
-    ]
-    for key, where, value in found:
-        since, until, instead = _GONE[key]
+    """Yield arguments and policy keys for the former placement and storage of classic queues."""
+    for key, where, value in _of_classic(context, "queue-master-locator", "queue-version"):
+        # As a policy the former storage is ignored, as an argument refused.
+        if key == "queue-version" and (value != 1 or "arguments" not in where):
+            continue
         problem = Problem(
             path=where,
             value=show(value),
-            rule=f"RabbitMQ has no use for it from {text(since)} on, and refuses it as an "
-            f"argument from {text(until)} on",
-            fix=f"remove it: {instead}",
+            rule="RabbitMQ refuses it from 4.3 on",
+            fix="remove it" + ("" if key == "queue-version" else ", or write `leader_locator`"),
         )
-        severity = denied(until, context.version)
-        if severity is Severity.ERROR and ".definition" in where:
-            severity = Severity.WARNING
-        yield Graded(severity=severity, problem=problem)
+        yield Graded(severity=denied((4, 3), context.version), problem=problem)
+
+
+@advice(
+    "ignored-setting",
+    Severity.NOTE,
+    "Classic Queues",
+    "newer brokers take it without a word and do nothing",
+)
+def ignored_setting(context: Context) -> Iterator[Problem]:
+    """Yield lazy queues: all are, now."""
+    if context.version is not None and context.version < _IGNORED_SINCE:
+        return
+    for _, where, value in _of_classic(context, "queue-mode"):
+        yield Problem(
+            path=where,
+            value=show(value),
+            rule=f"it has no effect from RabbitMQ {text(_IGNORED_SINCE)} on",
+            fix="remove it: classic queues keep messages on disk anyway",
+        )
+
+
+def _of_classic(context: Context, *keys: str) -> Iterator[tuple[str, str, object]]:
+    """Yield which of ``keys`` stand where, with what, in arguments and in policies."""
     for name, queue in context.queues():
-        if queue.arguments.get("x-queue-version") == 1 and queue.type is QueueType.CLASSIC:
-            problem = Problem(
-                path=of_queue(name, "arguments", "x-queue-version"),
-                value="1",
-                rule="RabbitMQ refuses it from 4.3 on",
-                fix="remove it, or write 2",
-            )
-            yield Graded(severity=denied((4, 3), context.version), problem=problem)
+        for key in keys if queue.type is QueueType.CLASSIC else ():
+            if f"x-{key}" in queue.arguments:
+                argument = f"x-{key}"
+                yield key, of_queue(name, "arguments", argument), queue.arguments[argument]
+    for where, policy in context.policies():
+        for key in keys:
+            if key in policy.definition:
+                yield key, f"{where}.{path('definition', key)}", policy.definition[key]
 
 
 @advice(
@@ -199,5 +205,6 @@ RULES: tuple[Rule[Context], ...] = (
     ignored_by_older_broker,
     mirrored_queue,
     deprecated_setting,
+    ignored_setting,
     delayed_message_plugin,
 )

@@ -108,6 +108,19 @@ def dead_letters(topology: Topology) -> Iterator[Problem]:
             )
 
 
+@rule("expires-zero", "Time-To-Live and Expiration", "the broker refuses it")
+def expires_zero(topology: Topology) -> Iterator[Problem]:
+    """Yield queues that would go at once."""
+    for name, queue in topology.queues.items():
+        if queue.expires == 0:
+            yield Problem(
+                path=path("topology", "queues", name, "expires"),
+                value="0",
+                rule="a queue lasts some time, 1ms or more",
+                fix="remove it, or write for example `expires: 1h`",
+            )
+
+
 @rule(
     "at-least-once",
     "Quorum Queues",
@@ -344,6 +357,7 @@ BEFORE_EXPANSION: tuple[Rule[Topology], ...] = (
     arguments,
     dead_letters,
     at_least_once,
+    expires_zero,
     retries,
     alternates,
     made_twice,

@@ -130,7 +130,16 @@ CASES = [
             queues(arguments={"x-max-priority": 5}),
             {f"{X}.arguments.x-max-priority": severity},
         )
-        for version, severity in ((None, WARNING), ("4.2", ERROR), ("4.3", NOTE))
+        for version, severity in ((None, ERROR), ("3.10", ERROR), ("4.3", ERROR))
+    ),
+    *(
+        (
+            "argument-of-type",
+            version,
+            queues(**CLASSIC, arguments={"x-consumer-timeout": 100000}),
+            {f"{X}.arguments.x-consumer-timeout": severity},
+        )
+        for version, severity in ((None, WARNING), ("4.0", NOTE), ("4.3", ERROR))
     ),
     ("argument-of-type", None, queues(**CLASSIC, arguments={"x-max-priority": 5}), {}),
     (
@@ -367,16 +376,25 @@ CASES = [
         (
             "deprecated-setting",
             version,
-            queues(**CLASSIC, arguments={"x-queue-mode": "lazy"}),
-            {f"{X}.arguments.x-queue-mode": severity},
+            policy(definition={"queue-master-locator": "random"}),
+            {f"{P}.definition.queue-master-locator": severity},
         )
-        for version, severity in ((None, WARNING), ("3.12", NOTE), ("4.3", ERROR))
+        for version, severity in ((None, WARNING), ("4.0", NOTE), ("4.3", ERROR))
     ),
     (
         "deprecated-setting",
         "4.3",
-        policy(definition={"queue-master-locator": "random"}),
-        {f"{P}.definition.queue-master-locator": WARNING},
+        queues(**CLASSIC, arguments={"x-queue-master-locator": "random"}),
+        {f"{X}.arguments.x-queue-master-locator": ERROR},
+    ),
+    ("deprecated-setting", "4.3", policy(definition={"queue-version": 1}), {}),
+    *(
+        ("ignored-setting", version, changes, {where: NOTE} if version != "3.11" else {})
+        for changes, where in (
+            (queues(**CLASSIC, arguments={"x-queue-mode": "lazy"}), f"{X}.arguments.x-queue-mode"),
+            (policy(definition={"queue-mode": "lazy"}), f"{P}.definition.queue-mode"),
+        )
+        for version in (None, "3.11", "3.12", "4.3")
     ),
     (
         "deprecated-setting",
@@ -847,6 +865,12 @@ def test_the_closest_name_is_found_among_many():
     assert names.close_to("team-1234.order") == "team-1234.orders"
     assert names.close_to("taem-1234.orders") == "team-1234.orders"
     assert names.close_to("nothing like it") is None
+
+
+def test_a_queue_cannot_expire_at_once():
+    assert found(queues={"q": {"expires": "0s"}, "x": {"message_ttl": 0, "dead_letter": True}})[
+        "expires-zero"
+    ] == {"topology.queues.q.expires": ERROR}
 
 
 def test_parse_refuses_as_before():
