@@ -118,20 +118,28 @@ def _drops(where: str, value: object) -> Problem:
     "transient-queue",
     Severity.WARNING,
     "List of Deprecated Features",
-    "it is gone, with all it holds, when its node restarts; RabbitMQ 4.3 denies it",
+    "it is gone, with all it holds, when its node restarts; brokers deny it from RabbitMQ 4.3 on, "
+    "or permit it in their configuration",
 )
 def transient_queue(context: Context) -> Iterator[Graded]:
-    """Yield queues that are neither durable nor exclusive: nothing here is exclusive."""
+    """Yield queues that are neither durable nor exclusive: nothing here is exclusive.
+
+    4.3.0 denies them unless told otherwise, 4.3.6 as Debian has it permits them: so only what the
+    broker itself says is an error.
+    """
+    denied_here = "transient_nonexcl_queues" in context.denied
+    severity = Severity.ERROR if denied_here else Severity.WARNING
     for name, queue in context.queues():
         if not queue.durable and queue.type is _CLASSIC:
             problem = Problem(
                 path=of_queue(name, "durable"),
                 value="false",
-                rule="from 4.3 on RabbitMQ refuses queues that are neither durable nor exclusive, "
-                "unless deprecated_features.permit.transient_nonexcl_queues allows them",
+                rule="this broker refuses queues that are neither durable nor exclusive"
+                if denied_here
+                else "from 4.3 on brokers can refuse queues that are neither durable nor exclusive",
                 fix="leave `durable` out; `expires` removes a queue that nobody uses",
             )
-            yield Graded(severity=denied((4, 3), context.version), problem=problem)
+            yield Graded(severity=severity, problem=problem)
 
 
 @advice(

@@ -26,6 +26,8 @@ class Context:
     """With patterns spelled out: what there will be."""
     version: Version | None
     """None: not known."""
+    denied: frozenset[str] = frozenset()
+    """The deprecated features that the broker itself says it denies, where it was asked."""
 
     @cached_property
     def settings(self) -> Mapping[str, Mapping[str, JsonValue]]:

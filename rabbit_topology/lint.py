@@ -90,7 +90,10 @@ CATALOGUE: tuple[Named, ...] = (
 
 
 def check(
-    stack: Stack, version: Version | None = None, besides: Iterable[Finding] = ()
+    stack: Stack,
+    version: Version | None = None,
+    denied: frozenset[str] = frozenset(),
+    besides: Iterable[Finding] = (),
 ) -> list[Finding]:
     """Return everything that is against a rule; what is silenced says so.
 
@@ -98,13 +101,16 @@ def check(
         stack: The config. If there is something in it that is not understood, no advice is given:
             what was left out may be what it is about.
         version: The broker's, where it is known; default: what the config says.
+        denied: The deprecated features that the broker denies, where it was asked.
         besides: What was found elsewhere, and can be silenced as well.
     """
     found = [*besides, *stack.errors]
     if not any(it.rule is SHAPE for it in found):
         known = version or _version(stack)
         for root, written in stack.written.items():
-            context = Context(written=written, whole=stack.whole[root], version=known)
+            context = Context(
+                written=written, whole=stack.whole[root], version=known, denied=denied
+            )
             found += (moved(finding, root) for rule in ADVICE for finding in rule.find(context))
     return list(_silenced(found, stack.lint.ignore))
 

@@ -124,6 +124,17 @@ class Management:
         """Return RabbitMQ's version, such as 4.0.5; raises as `request` does."""
         return str(self.get("/overview?disable_stats=true")["rabbitmq_version"])
 
+    def denied_features(self) -> frozenset[str]:
+        """Return the deprecated features that the broker denies; raises as `request` does.
+
+        Brokers before 3.13 cannot tell, and deny none.
+        """
+        try:
+            listed = self.get("/deprecated-features")
+        except NotFoundError:
+            return frozenset()
+        return frozenset(it["name"] for it in listed if it["state"] == "denied")
+
 
 class UnreachableError(BrokerError):
     """The broker does not answer at all."""

@@ -39,7 +39,8 @@ def check(access: Access, topologies: Sequence[Topology], stack: Stack, *, secre
     """
     try:
         access.management.check_administrator()
-        advise(stack, access.management.version(), secret=secret)
+        version, denied = access.management.version(), access.management.denied_features()
+        advise(stack, version, denied, secret=secret)
         for topology in topologies:
             _complete(access, topology)
     except UnreachableError as error:
@@ -51,8 +52,10 @@ def check(access: Access, topologies: Sequence[Topology], stack: Stack, *, secre
         raise pulumi.RunError(f"{error}; nothing was changed") from None
 
 
-def advise(stack: Stack, version: str | None, *, secret: bool) -> None:
-    """Warn of what is risky, and refuse what the broker's version denies.
+def advise(
+    stack: Stack, version: str | None, denied: frozenset[str] = frozenset(), *, secret: bool
+) -> None:
+    """Warn of what is risky, and refuse what the broker, or its version, denies.
 
     Raises:
         pulumi.RunError: With all that is denied.
@@ -60,10 +63,10 @@ def advise(stack: Stack, version: str | None, *, secret: bool) -> None:
     said = stack.broker.version
     if version and said and versions.parse(said) != versions.parse(version):
         pulumi.warn(f"broker.version says {said}, the broker says {version}")
-    found = lint.check(stack, versions.parse(version) if version else None)
-    denied = [it.problem for it in lint.unsilenced(found, Severity.ERROR)]
-    if denied:
-        shown = [hide(it) for it in denied] if secret else denied
+    found = lint.check(stack, versions.parse(version) if version else None, denied)
+    refused = [it.problem for it in lint.unsilenced(found, Severity.ERROR)]
+    if refused:
+        shown = [hide(it) for it in refused] if secret else refused
         raise pulumi.RunError(str(ConfigError(shown)))
     by_rule: dict[str, list[Finding]] = {}
     for it in lint.unsilenced(found, Severity.WARNING):

@@ -115,8 +115,7 @@ CASES = [
         {},
     ),
     ("transient-queue", None, queues(**CLASSIC, durable=False), {f"{X}.durable": WARNING}),
-    ("transient-queue", "4.2.9", queues(**CLASSIC, durable=False), {f"{X}.durable": NOTE}),
-    ("transient-queue", "4.3.6", queues(**CLASSIC, durable=False), {f"{X}.durable": ERROR}),
+    ("transient-queue", "4.3.6", queues(**CLASSIC, durable=False), {f"{X}.durable": WARNING}),
     (
         "transient-exchange",
         None,
@@ -791,15 +790,24 @@ def test_a_deployment_warns_once_for_each_rule_and_names_places(warned):
 
 
 def test_a_deployment_refuses_what_the_brokers_version_denies(warned):
-    stack = read(topology(**queues(**CLASSIC, durable=False)), {"version": "4.2"})
-    preflight.advise(stack, "4.2.1", secret=False)
+    changes = policy(definition={"ha-mode": "all"})
+    stack = read(topology(**changes), {"version": "3.12"})
+    preflight.advise(stack, "3.12.1", secret=False)
     assert warned == []
-    with pytest.raises(pulumi.RunError, match=r"topology\.queues\.x\.durable.*from 4\.3 on"):
-        preflight.advise(stack, "4.3.6", secret=False)
-    assert "broker.version says 4.2, the broker says 4.3.6" in warned[0]
-    accepted = {"ignore": [ignored("transient-queue", "topology", "permitted in rabbitmq.conf")]}
-    stack = read(topology(**queues(**CLASSIC, durable=False)), None, None, accepted)
-    preflight.advise(stack, "4.3.6", secret=False)
+    with pytest.raises(pulumi.RunError, match=r"definition\.ha-mode.*from 4\.0 on"):
+        preflight.advise(stack, "4.0.5", secret=False)
+    assert "broker.version says 3.12, the broker says 4.0.5" in warned[0]
+
+
+def test_a_deployment_refuses_what_the_broker_itself_denies_unless_it_is_silenced(warned):
+    denied = frozenset({"transient_nonexcl_queues"})
+    changes = queues(**CLASSIC, durable=False)
+    with pytest.raises(pulumi.RunError, match=r"topology\.queues\.x\.durable.*this broker refuses"):
+        preflight.advise(read(topology(**changes)), "4.3.0", denied, secret=False)
+    accepted = {"ignore": [ignored("transient-queue", "topology", "we know")]}
+    stack = read(topology(**changes), None, None, accepted)
+    preflight.advise(stack, "4.3.0", denied, secret=False)
+    assert warned == []
 
 
 def test_a_deployment_shows_no_value_of_a_config_with_secrets(warned):

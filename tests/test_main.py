@@ -41,6 +41,13 @@ def config(**changes):
 ANSWERS = {
     "/api/whoami": httpx.Response(200, json={"name": "admin", "tags": ["administrator"]}),
     "/api/overview": httpx.Response(200, json={"rabbitmq_version": "4.0.5"}),
+    "/api/deprecated-features": httpx.Response(
+        200,
+        json=[
+            {"name": "global_qos", "state": "permitted"},
+            {"name": "transient_nonexcl_queues", "state": "denied"},
+        ],
+    ),
     "/api/exchanges/v": httpx.Response(200, json={"items": []}),
     "/api/queues/v": httpx.Response(200, json={"items": []}),
 }
@@ -140,6 +147,34 @@ def test_a_preview_does_without_a_broker(deploy, broker, caplog):
     it = deploy(run, config=config(), preview=True)
     assert it.of(QUEUE)
     assert "goes by the stack's state alone" in caplog.text
+
+
+TRANSIENT = json.dumps({"vhost": "v", "queues": {"q": {"type": "classic", "durable": False}}})
+
+
+def test_what_the_broker_denies_stops_the_update_before_anything_is_touched(deploy, broker):
+    seen = []
+
+    def program():
+        try:
+            run()
+        except pulumi.RunError as error:
+            seen.append(str(error))
+
+    it = deploy(program, config=config(**{"rabbit-topology:topology": TRANSIENT}))
+    assert it.registrations == ()
+    assert "topology.queues.q.durable: false: this broker refuses" in seen[0]
+
+
+def test_an_older_broker_cannot_tell_what_it_denies_and_what_is_risky_is_a_warning(
+    deploy, broker, caplog
+):
+    answers = {**ANSWERS, "/api/deprecated-features": httpx.Response(404, json={})}
+    broker.side_effect = lambda method, path, json: answers[path.partition("?")[0]]
+    it = deploy(run, config=config(**{"rabbit-topology:topology": TRANSIENT}))
+    assert it.of(QUEUE)
+    assert "topology.queues.q.durable: false: from 4.3 on" in caplog.text
+    assert "[transient-queue; see `python -m rabbit_topology lint`]" in caplog.text
 
 
 def test_the_dev_stack_is_the_seed():
