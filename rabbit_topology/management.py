@@ -127,13 +127,13 @@ class Management:
     def denied_features(self) -> frozenset[str]:
         """Return the deprecated features that the broker denies; raises as `request` does.
 
-        Brokers before 3.13 cannot tell, and deny none.
+        Older brokers cannot tell: before 3.13 there is no list, in 4.0 it has no state.
         """
         try:
             listed = self.get("/deprecated-features")
         except NotFoundError:
             return frozenset()
-        return frozenset(it["name"] for it in listed if it["state"] == "denied")
+        return frozenset(it["name"] for it in listed if it.get("state") == "denied")
 
 
 class UnreachableError(BrokerError):

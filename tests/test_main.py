@@ -45,6 +45,7 @@ ANSWERS = {
         200,
         json=[
             {"name": "global_qos", "state": "permitted"},
+            {"name": "as 4.0 lists it"},
             {"name": "transient_nonexcl_queues", "state": "denied"},
         ],
     ),
