@@ -731,6 +731,12 @@ def test_the_committed_stacks_have_no_errors_and_no_warnings():
         assert counts["error"] == counts["warning"] == 0
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda it: it.stem)
+def test_there_is_nothing_to_warn_of_in_the_examples(file):
+    stack = read(yaml.safe_load(file.read_text()))
+    assert lint.unsilenced(lint.check(stack), ERROR, WARNING) == []
+
+
 def test_sarif_is_what_its_standard_asks_for():
     stack = read(
         topology(exchanges={"x y": {}, "z": {}}),

@@ -49,6 +49,13 @@ def test_the_dev_stack_fits_and_points_to_its_schema():
     assert first == "# yaml-language-server: $schema=schema/stack.json"
 
 
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda it: it.stem)
+def test_the_examples_fit_and_point_to_their_schema(file):
+    text = file.read_text()
+    SHARED.validate(yaml.safe_load(text))
+    assert text.startswith("# yaml-language-server: $schema=../schema/topology.json\n")
+
+
 GOOD = [
     of_stack(),
     of_stack(seed={"secure": "v1:abc"}, broker={"version": "4.0", "hosts": ["a"], "tls": True}),
