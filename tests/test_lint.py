@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import time
 from pathlib import Path
@@ -624,7 +625,10 @@ def project(tmp_path, monkeypatch):
 
 
 def lint_command(*arguments):
-    result = CliRunner().invoke(app, ["lint", *arguments])
+    try:
+        result = CliRunner().invoke(app, ["lint", *arguments])
+    finally:
+        gc.enable()  # the command turns it off, since its process ends with it
     assert result.exception is None or isinstance(result.exception, SystemExit), result.output
     return result.exit_code, result.stdout
 
@@ -717,7 +721,8 @@ def test_what_is_encrypted_as_a_whole_is_a_note(project):
     assert "[encrypted]" in output
 
 
-def test_a_project_without_stacks_and_a_stack_that_is_not_there_are_errors(project):
+def test_a_project_without_stacks_and_a_stack_that_is_not_there_are_errors(project, monkeypatch):
+    monkeypatch.setattr("gc.disable", lambda: None)
     result = CliRunner().invoke(app, ["lint"])
     assert "there is no Pulumi.<stack>.yaml" in str(result.exception)
     (project / "Pulumi.dev.yaml").write_text("config: {}\n")
