@@ -358,7 +358,7 @@ class Service(_Frozen):
     """It answers requests: it may publish to the default exchange, hence to any queue by name."""
     declares: Items[str] = ()
     """Queues and exchanges it may declare, delete, publish to and consume; `*` at the end is any
-    rest."""
+    rest, but for the broker's own names. `amq.gen-*`: queues that the broker names."""
     binds: Items[str] = ()
     """Exchanges to which it may bind the queues that it declares."""
     username: str | None = None

@@ -3,7 +3,8 @@ What a service may do, as RabbitMQ asks for it: regular expressions over names a
 
 The broker asks for `write` to publish to an exchange, `read` to consume a queue, `configure` to
 declare or delete; to bind a queue, for `write` on it and `read` on the exchange. On topic exchanges
-it asks for the routing key as well.
+it asks for the routing key as well. It looks at the name alone: a queue and an exchange of the same
+name are one to it.
 
 Source: "Access Control", "Topic Authorisation", "Direct Reply-to", RabbitMQ documentation.
 """
@@ -16,6 +17,10 @@ from collections.abc import Iterable, Mapping
 from rabbit_topology.model import Permissions, Service, TopicPermissions, Topology
 
 NOTHING = "^$"
+RESERVED = "amq."
+SERVER_NAMED = "amq.gen-"
+"""How names begin that the broker gives to queues that are declared without one."""
+
 _DEFAULT_EXCHANGE = "amq.default"
 _BUILT_IN_TOPICS = {"amq.topic"}
 
@@ -34,15 +39,8 @@ def permissions(topology: Topology, service: Service) -> Permissions:
     written = {it.exchange for it in service.publishes} | declared
     if service.replies:
         written.add(_DEFAULT_EXCHANGE)
-    # A queue that a service declares with these in its arguments: the broker asks for them.
-    for name in declared & topology.queues.keys():
-        target = topology.queues[name].arguments.get("x-dead-letter-exchange")
-        if isinstance(target, str):
-            written.add(target)
-    for name in declared & topology.exchanges.keys():
-        alternate = topology.exchanges[name].arguments.get("alternate-exchange")
-        if alternate is not None:
-            written.add(alternate)
+    if declared:
+        written |= _targets(topology, service)
     return Permissions(
         configure=exactly(declared),
         write=exactly(written),
@@ -50,23 +48,42 @@ def permissions(topology: Topology, service: Service) -> Permissions:
     )
 
 
+def _targets(topology: Topology, service: Service) -> set[str]:
+    """Return what a service must be allowed to publish to, to declare with such arguments."""
+    found = [
+        *(
+            (name, it.arguments.get("x-dead-letter-exchange"))
+            for name, it in topology.queues.items()
+        ),
+        *(
+            (name, it.arguments.get("alternate-exchange"))
+            for name, it in topology.exchanges.items()
+        ),
+    ]
+    return {
+        target or _DEFAULT_EXCHANGE
+        for name, target in found
+        if isinstance(target, str) and declares(service, name)
+    }
+
+
 def topic_permissions(topology: Topology, service: Service) -> Mapping[str, TopicPermissions]:
-    """Return the routing keys that a service may use, for each topic exchange that it may use."""
-    keys: dict[str, set[str] | None] = {}
+    """Return the routing keys that a service may use, for each topic exchange that it may use.
+
+    Where there are none for an exchange, the broker allows all keys: so it is for those that the
+    service declares itself.
+    """
+    keys: dict[str, set[str]] = {}
     for it in service.publishes:
-        if not is_topic(topology, it.exchange):
-            continue
-        known = keys.setdefault(it.exchange, set())
-        if not it.keys():
-            keys[it.exchange] = None  # any
-        elif known is not None:
-            known |= set(it.keys())
+        if is_topic(topology, it.exchange):
+            keys.setdefault(it.exchange, set()).update(it.keys() or ("#",))
     bound = {it for it in service.binds if is_topic(topology, it)}
     return {
         exchange: TopicPermissions(
-            write=_keys(keys.get(exchange, set())), read=".*" if exchange in bound else NOTHING
+            write=exactly_keys(keys.get(exchange, ())), read=".*" if exchange in bound else NOTHING
         )
         for exchange in sorted({*keys, *bound})
+        if not declares(service, exchange)
     }
 
 
@@ -76,32 +93,54 @@ def is_topic(topology: Topology, exchange: str) -> bool:
     return declared.type == "topic" if declared else exchange in _BUILT_IN_TOPICS
 
 
+def declares(service: Service, name: str) -> bool:
+    """Tell whether a service may declare a queue or an exchange of this name."""
+    return re.search(exactly(service.declares), name) is not None
+
+
 def exactly(names: Iterable[str]) -> str:
     """Return an anchored pattern for these names and no others; ``*`` at the end is any rest."""
-    found = [
-        f"{re.escape(name[:-1])}.*" if name.endswith("*") else re.escape(name)
-        for name in sorted(names)
-    ]
+    found = [_name(name) for name in sorted(names)]
     return f"^({'|'.join(found)})$" if found else NOTHING
 
 
-def _keys(keys: Iterable[str] | None) -> str:
-    if keys is None:
+def exactly_keys(patterns: Iterable[str]) -> str:
+    """Return a pattern for the routing keys that these topic patterns match, and no others."""
+    found = sorted({_simplified(pattern) for pattern in patterns})
+    if "#" in found:
         return ".*"
-    found = [_key(key) for key in sorted(keys)]
-    return f"^({'|'.join(found)})$" if found else NOTHING
+    # Not `$`, which also stands before a line break at the end: a routing key may have one.
+    return rf"^({'|'.join(map(_key, found))})\z" if found else NOTHING
+
+
+def _name(name: str) -> str:
+    if not name.endswith("*"):
+        return re.escape(name)
+    start = name[:-1]
+    # Nobody who writes `a*` means `amq.default`, through which every queue can be published to.
+    but_for = rf"(?!{re.escape(RESERVED)})" if RESERVED.startswith(start) else ""
+    return f"{but_for}{re.escape(start)}.*"
+
+
+def _simplified(pattern: str) -> str:
+    """Return a topic pattern with one ``#`` where several follow each other."""
+    words = pattern.split(".")
+    return ".".join(
+        word for at, word in enumerate(words) if word != "#" or words[at - 1 : at] != ["#"]
+    )
 
 
 def _key(pattern: str) -> str:
     """Return a topic pattern as a regular expression: ``*`` is one word, ``#`` any number."""
     words = pattern.split(".")
     whole, dot = "", ""
-    for number, word in enumerate(words):
+    for word in words:
         if word != "#":
             whole += dot + ("[^.]*" if word == "*" else re.escape(word))
             dot = r"\."
         elif dot:
             whole += rf"({dot}[^.]*)*"
         else:  # nothing before it: it takes the dots behind its words
-            whole += ".*" if number == len(words) - 1 else r"([^.]*\.)*"
-    return whole
+            whole += r"([^.]*\.)*"
+    # The empty key has no word, not an empty one.
+    return rf"(?!\z){whole}" if pattern and re.fullmatch(whole, "") else whole

@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 
 from rabbit_topology import credentials, permissions
 from rabbit_topology.errors import Problem, path
-from rabbit_topology.model import PREDECLARED_EXCHANGES, Topology
+from rabbit_topology.model import PREDECLARED_EXCHANGES, Service, Topology
+from rabbit_topology.permissions import RESERVED, SERVER_NAMED
 from rabbit_topology.rule import Finding, Named, Rule, rule
 from rabbit_topology.words import Names, show, suggest
 
@@ -40,7 +41,7 @@ def named(topology: Topology) -> Iterator[Problem]:
 
 @rule("service-wildcard", "Access Control", "a service gets the least that it needs")
 def declared_names(topology: Topology) -> Iterator[Problem]:
-    """Yield wildcards that would be no wildcard, or would take everything."""
+    """Yield wildcards that would be no wildcard, or take everything, and names of the broker's."""
     for name, service in topology.services.items():
         for index, declared in enumerate(service.declares):
             if declared == "*" or "*" in declared[:-1]:
@@ -49,6 +50,43 @@ def declared_names(topology: Topology) -> Iterator[Problem]:
                     value=show(declared),
                     rule="`*` stands at the end, after the beginning of the names",
                     fix=f'write for example "{name}.*"',
+                )
+            if declared.startswith(RESERVED) and not declared.startswith(SERVER_NAMED):
+                yield Problem(
+                    path=f"{path('topology', 'services', name)}.declares[{index}]",
+                    value=show(declared),
+                    rule='names that begin with "amq." are reserved for the broker',
+                    fix=f'write "{SERVER_NAMED}*" for queues that the broker names',
+                )
+
+
+@rule(
+    "service-name-shared",
+    "Access Control",
+    "permissions look at names: a queue and an exchange of the same name are one to them",
+)
+def one_name_space(topology: Topology) -> Iterator[Problem]:
+    """Yield names by which a service would be allowed a queue or an exchange that it does not name.
+
+    Who may bind to an exchange may consume a queue of the same name.
+    """
+    for name, service in topology.services.items():
+        here = path("topology", "services", name)
+        for index, exchange in enumerate(service.binds):
+            if exchange in topology.queues and not _named(service, exchange, service.consumes):
+                yield Problem(
+                    path=f"{here}.binds[{index}]",
+                    value=show(exchange),
+                    rule="a queue has the same name, so it could consume and purge that",
+                    fix="rename one of them, or list it under `consumes:` too if it may",
+                )
+        for index, queue in enumerate(service.consumes if service.declares else ()):
+            if queue in topology.exchanges and not _named(service, queue, service.binds):
+                yield Problem(
+                    path=f"{here}.consumes[{index}]",
+                    value=show(queue),
+                    rule="an exchange has the same name, so it could bind its own queues to that",
+                    fix="rename one of them, or list it under `binds:` too if it may",
                 )
 
 
@@ -82,6 +120,10 @@ def across_vhosts(topologies: Mapping[str, Topology]) -> Iterator[Problem]:
                     "has `exists: true`",
                 )
             first.setdefault(name, here)
+
+
+def _named(service: Service, name: str, names: tuple[str, ...]) -> bool:
+    return name in names or permissions.declares(service, name)
 
 
 def _undeclared(where: str, name: str, noun: str, known: Names) -> Problem:
@@ -130,4 +172,4 @@ def seed_problems(topologies: Mapping[str, Topology], seed: str | None) -> Itera
         yield Finding(rule=SEED, severity=SEED.severity, problem=problem)
 
 
-RULES: tuple[Rule[Topology], ...] = (named, declared_names)
+RULES: tuple[Rule[Topology], ...] = (named, declared_names, one_name_space)

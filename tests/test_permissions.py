@@ -1,0 +1,156 @@
+"""
+Permissions are regular expressions: they allow what was meant, and nothing beside it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rabbit_topology import parse, permissions
+
+TOPOLOGY = {
+    "vhost": "v",
+    "exchanges": {
+        "events": {"type": "topic"},
+        "jobs": {},
+        "own": {"type": "topic"},
+        "own.alternate": {"type": "x-random", "arguments": {"alternate-exchange": "spare"}},
+    },
+    "queues": {
+        "inbox": {},
+        "own.queue": {"arguments": {"x-dead-letter-exchange": "dead"}},
+        "own.default": {"arguments": {"x-dead-letter-exchange": ""}},
+    },
+}
+
+
+def allowed(pattern, text):
+    r"""Match as the broker does: anywhere. The end is `\z` to it, and `\Z` to Python."""
+    python = re.sub(r"\\(.)", lambda it: r"\Z" if it[1] == "z" else it[0], pattern, flags=re.DOTALL)
+    return re.search(python, text) is not None
+
+
+def matches(pattern, words):
+    """Match a topic pattern as AMQP 0-9-1 defines it, word by word."""
+    if not pattern:
+        return not words
+    head, *rest = pattern
+    if head == "#":
+        return matches(rest, words) or bool(words and matches(pattern, words[1:]))
+    return bool(words) and head in ("*", words[0]) and matches(rest, words[1:])
+
+
+def split(key):
+    return key.split(".") if key else []
+
+
+def service(**said):
+    topology, *_ = parse({**TOPOLOGY, "services": {"s": said}})
+    return topology, topology.services["s"]
+
+
+_WORDS = st.sampled_from(["", "a", "b", "ab", "A", "a+", "(a)", "[a]", "\\z", "a|b", "^", "$", "ü"])
+_KEYS = st.lists(_WORDS | st.sampled_from(["\n", "a\n", "*", "#"]), max_size=5).map(".".join)
+_PATTERNS = st.lists(_WORDS | st.sampled_from(["*", "#"]), max_size=5).map(".".join)
+
+
+@given(patterns=st.lists(_PATTERNS, max_size=3), key=_KEYS)
+@example(patterns=["*"], key="")
+@example(patterns=["#."], key="")
+@example(patterns=["#.#"], key="")
+@example(patterns=["a"], key="a\n")
+@example(patterns=["#.#.a"], key="\n.a")
+@example(patterns=["a.#.#.b"], key="a.b")
+def test_topic_patterns_allow_the_keys_that_they_match(patterns, key):
+    wanted = any(matches(split(it), split(key)) for it in patterns)
+    # No pattern at all is `^$`, in which the broker sees the empty key; such a service has no
+    # write permission on the exchange.
+    if patterns:
+        assert allowed(permissions.exactly_keys(patterns), key) is wanted
+
+
+@given(
+    names=st.lists(st.text(st.characters(exclude_characters="\n*"), min_size=1)), other=st.text()
+)
+@example(names=["a.b", "a+b", "(x)", "a|b", "^", "$"], other="axb")
+def test_names_are_allowed_as_they_are_written_and_no_others(names, other):
+    pattern = permissions.exactly(names)
+    assert all(allowed(pattern, it) for it in names)
+    if other not in names and not other.endswith("\n") and other:  # the broker has no such names
+        assert not allowed(pattern, other)
+
+
+@pytest.mark.parametrize(
+    ("declared", "name", "expected"),
+    [
+        ("worker.*", "worker.1", True),
+        ("worker.*", "worker.", True),
+        ("worker.*", "workerx", False),
+        ("worker.*", "a.worker.1", False),
+        ("a*", "ab", True),
+        ("a*", "amq", True),
+        ("a*", "amq.default", False),  # whoever writes here, writes to every queue
+        ("amq*", "amq.topic", False),
+        ("amq.gen-*", "amq.gen-x1", True),
+        ("amq.gen-*", "amq.default", False),
+    ],
+)
+def test_a_wildcard_is_any_rest_but_the_brokers_own_names(declared, name, expected):
+    assert allowed(permissions.exactly([declared]), name) is expected
+
+
+def test_nothing_is_allowed_to_a_service_that_says_nothing():
+    topology, it = service()
+    assert set(permissions.permissions(topology, it).model_dump().values()) == {"^$"}
+    assert permissions.topic_permissions(topology, it) == {}
+
+
+def test_publishers_write_consumers_read_and_only_who_replies_has_the_default_exchange():
+    topology, it = service(publishes=["jobs"], consumes=["inbox"])
+    found = permissions.permissions(topology, it)
+    assert (found.configure, found.write, found.read) == ("^$", "^(jobs)$", "^(inbox)$")
+    topology, it = service(consumes=["inbox"], replies=True)
+    assert permissions.permissions(topology, it).write == r"^(amq\.default)$"
+
+
+def test_what_is_declared_with_a_dead_letter_or_alternate_exchange_needs_to_write_there():
+    topology, it = service(declares=["own.queue"])
+    assert permissions.permissions(topology, it).write == r"^(dead|own\.queue)$"
+    topology, it = service(declares=["own.*"])
+    assert permissions.permissions(topology, it).write == r"^(amq\.default|dead|own\..*|spare)$"
+
+
+def test_topic_permissions_are_for_topic_exchanges_only():
+    topology, it = service(publishes=["jobs", {"exchange": "events", "routing_keys": ["a", "b.*"]}])
+    (only,) = permissions.topic_permissions(topology, it).items()
+    assert only[0] == "events"
+    assert (only[1].write, only[1].read) == (r"^(a|b\.[^.]*)\z", "^$")
+
+
+def test_publishing_without_routing_keys_is_any_key_also_beside_some_keys():
+    topology, it = service(publishes=[{"exchange": "events", "routing_key": "a"}, "events"])
+    assert permissions.topic_permissions(topology, it)["events"].write == ".*"
+    topology, it = service(publishes=[{"exchange": "amq.topic", "routing_key": "a"}])
+    assert permissions.topic_permissions(topology, it)["amq.topic"].write == r"^(a)\z"
+
+
+def test_who_binds_to_a_topic_exchange_may_use_any_key_and_publish_none():
+    topology, it = service(binds=["events"], declares=["mine"])
+    assert permissions.topic_permissions(topology, it)["events"].model_dump() == {
+        "write": "^$",
+        "read": ".*",
+    }
+
+
+def test_a_topic_exchange_of_its_own_has_no_limits():
+    topology, it = service(binds=["own"], declares=["ow*"])
+    assert permissions.topic_permissions(topology, it) == {}
+
+
+def test_variables_of_the_broker_in_routing_keys_are_taken_literally():
+    # It would put the user's name in the place of `{username}`.
+    assert "{username}" not in permissions.exactly_keys(["{username}"])

@@ -1,0 +1,88 @@
+"""
+Rules about services: what would fail on the broker, or allow more than was said.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from rabbit_topology import ConfigError, parse
+
+TOPOLOGY = {
+    "vhost": "v",
+    "exchanges": {"orders": {"type": "topic"}, "both": {}},
+    "queues": {"inbox": {}, "both": {}},
+}
+
+
+def problems(**services):
+    with pytest.raises(ConfigError) as caught:
+        parse({**TOPOLOGY, "services": services})
+    return {it.path: it for it in caught.value.problems}
+
+
+def accepted(**said):
+    return parse({**TOPOLOGY, "services": {"s": said}})[0].services["s"]
+
+
+@pytest.mark.parametrize(
+    ("said", "where", "fix"),
+    [
+        ({"publishes": ["order"]}, "publishes[0]", 'did you mean "orders"?'),
+        ({"publishes": ["orders", "inbox"]}, "publishes[1]", "known are"),
+        ({"publishes": [""]}, "publishes[0]", "known are"),
+        ({"consumes": ["inbx"]}, "consumes[0]", 'did you mean "inbox"?'),
+        ({"consumes": ["orders"]}, "consumes[0]", "known are: both, inbox"),
+        ({"binds": ["order"], "declares": ["mine"]}, "binds[0]", 'did you mean "orders"?'),
+        (
+            {"publishes": [{"exchange": "orders", "routing_key": "a", "routing_keys": ["b"]}]},
+            "publishes[0]",
+            "routing_keys:",
+        ),
+        ({"declares": ["*"]}, "declares[0]", '"s.*"'),
+        ({"declares": ["mine", "a*b"]}, "declares[1]", '"s.*"'),
+        ({"declares": ["amq.*"]}, "declares[0]", '"amq.gen-*"'),
+        ({"declares": ["amq.topic"]}, "declares[0]", '"amq.gen-*"'),
+        ({"binds": ["both"], "declares": ["mine"]}, "binds[0]", "under `consumes:` too"),
+        ({"consumes": ["both"], "declares": ["mine"]}, "consumes[0]", "under `binds:` too"),
+    ],
+)
+def test_a_service_that_says_what_cannot_be(said, where, fix):
+    ((found, problem),) = problems(s=said).items()
+    assert found == f"topology.services.s.{where}"
+    assert fix in problem.fix
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"publishes": ["amq.topic"], "binds": ["amq.fanout"], "declares": ["s.*"]},
+        {"declares": ["amq.gen-*"]},
+        # Both are said, or nothing could be bound to the exchange anyway.
+        {"consumes": ["both"], "binds": ["both"], "declares": ["mine"]},
+        {"consumes": ["both"], "publishes": ["orders"]},
+        {"binds": ["both"], "declares": ["bo*"]},
+    ],
+)
+def test_a_service_that_says_what_can_be(said):
+    assert accepted(**said)
+
+
+def test_two_services_have_no_user_in_common():
+    found = problems(one={"username": "same"}, two={"username": "same"})
+    (problem,) = found.values()
+    assert set(found) == {"topology.services.two"}
+    assert "topology.services.one has a user of the same name" in problem.rule
+
+
+def test_a_service_and_a_user_by_hand_have_no_name_in_common():
+    with pytest.raises(ConfigError, match=r"topology\.users\[\"v\.s\"\] has a user"):
+        parse({**TOPOLOGY, "services": {"s": {}}, "users": {"v.s": {}}})
+    # On the default vhost a service's user has the service's own name.
+    with pytest.raises(ConfigError, match=r"topology\.users\.s has a user"):
+        parse({**TOPOLOGY, "vhost": "/", "services": {"s": {}}, "users": {"s": {}}})
+
+
+def test_an_undeclared_name_is_shown_by_path_also_where_the_service_has_an_odd_name():
+    (found,) = problems(**{"a.b": {"consumes": ["nothing"]}})
+    assert found == 'topology.services["a.b"].consumes[0]'
