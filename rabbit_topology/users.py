@@ -14,6 +14,7 @@ import pulumi
 import pulumi_rabbitmq as rabbitmq
 
 from rabbit_topology import credentials, permissions
+from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import Permissions, Service, TopicPermissions, Topology, User
 
 
@@ -37,10 +38,11 @@ class Users:
         """Create a service's user; return its name and its password, a secret."""
         service = topology.services[name]
         user = permissions.user_name(topology, name)
-        password = self._user(
+        password = self._password(user, service)
+        self._user(
             f"service/{name}",
             user,
-            service,
+            password=password,
             tags=(),
             allowed=permissions.permissions(topology, service),
             topics=permissions.topic_permissions(topology, service),
@@ -48,11 +50,11 @@ class Users:
         return user, password
 
     def user(self, name: str, user: User) -> None:
-        """Create a user that is written by hand."""
+        """Create a user that is written by hand, or what it may do if it exists."""
         self._user(
             f"user/{name}",
             name,
-            user,
+            password=None if user.exists else self._password(name, user),
             tags=user.tags,
             allowed=user.permissions,
             topics=user.topic_permissions,
@@ -62,39 +64,32 @@ class Users:
         self,
         key: str,
         name: str,
-        it: Service | User,
         *,
+        password: pulumi.Output[str] | None,
         tags: tuple[str, ...],
         allowed: Permissions | None,
         topics: Mapping[str, TopicPermissions],
-    ) -> pulumi.Output[str]:
-        options = pulumi.ResourceOptions(parent=self.parent)
+    ) -> None:
         logical = f"{self.prefix}/{key}"
-        password = self._password(name, it)
         user: pulumi.Input[str] = name
         before: list[pulumi.Resource] = []
-        if isinstance(it, User) and it.exists:
+        if password is None:
             before = list(self.made)
-            options = pulumi.ResourceOptions(parent=self.parent, depends_on=before)
         else:
             resource = rabbitmq.User(
-                logical, name=name, password=password, tags=list(tags) or None, opts=options
+                logical,
+                name=name,
+                password=password,
+                tags=list(tags) or None,
+                opts=pulumi.ResourceOptions(parent=self.parent),
             )
             self.made.append(resource)
             user = resource.name
-        if allowed:
-            rabbitmq.Permissions(
-                logical,
-                user=user,
-                vhost=self.vhost,
-                permissions=rabbitmq.PermissionsPermissionsArgs(**allowed.model_dump()),
-                opts=options,
-            )
         if topics:  # the provider fails on an empty list
             declared: list[pulumi.Resource] = [
                 self.exchanges[it] for it in topics if it in self.exchanges
             ]
-            rabbitmq.TopicPermissions(
+            limits = rabbitmq.TopicPermissions(
                 logical,
                 user=user,
                 vhost=self.vhost,
@@ -111,10 +106,25 @@ class Users:
                     delete_before_replace=True,
                 ),
             )
-        return password
+            before = [*before, limits]  # nobody may write to a topic exchange before its limits
+        if allowed:
+            rabbitmq.Permissions(
+                logical,
+                user=user,
+                vhost=self.vhost,
+                permissions=rabbitmq.PermissionsPermissionsArgs(**allowed.model_dump()),
+                opts=pulumi.ResourceOptions(parent=self.parent, depends_on=before),
+            )
 
     def _password(self, name: str, it: Service | User) -> pulumi.Output[str]:
         if it.password is not None:
             return pulumi.Output.secret(it.password)
+        if self.seed is None:
+            raise TopologyError(
+                f"the password of {name} is derived from a seed, and there is none: "
+                "set TopologyArgs.seed, or give it a password"
+            )
+        if isinstance(self.seed, str):
+            credentials.check(self.seed)  # here: in the background an error has no place to go
         derived = partial(credentials.derive, stack=self.stack, user=name, rotation=it.rotation)
-        return pulumi.Output.secret(pulumi.Output.from_input(self.seed or "").apply(derived))
+        return pulumi.Output.secret(pulumi.Output.from_input(self.seed).apply(derived))

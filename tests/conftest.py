@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import hypothesis
 import pulumi
 import pytest
 from google.protobuf import json_format
@@ -17,6 +18,10 @@ from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.config import set_all_config
 
 PROJECT = "rabbit-topology"
+
+# How long an example takes depends on what else the machine does: it says nothing about the code.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,8 @@ class Registration:
     type: str
     name: str
     inputs: dict[str, Any]
+    secrets: frozenset[str]
+    """Names of the inputs that went over the wire as secrets."""
     parent: str
     protect: bool
     provider: str
@@ -71,11 +78,13 @@ class _Recorder(mocks.MockMonitor):
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 - the SDK's name
         answer = super().RegisterResource(request)
         if request.type != "pulumi:pulumi:Stack":
+            inputs = json_format.MessageToDict(request.object)
             self.registrations.append(
                 Registration(
                     type=request.type,
                     name=request.name,
-                    inputs=_plain(json_format.MessageToDict(request.object)),
+                    inputs=_plain(inputs),
+                    secrets=frozenset(key for key, it in inputs.items() if _is_secret(it)),
                     parent=request.parent,
                     protect=request.protect,
                     provider=request.provider,
@@ -86,6 +95,10 @@ class _Recorder(mocks.MockMonitor):
                 )
             )
         return answer
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, dict) and value.get(rpc._special_sig_key) == rpc._special_secret_sig
 
 
 def _plain(value: Any) -> Any:
