@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rabbit_topology import base, deployed, lint_files, proof, report
+from rabbit_topology import base, deployed, environment, lint_files, proof, report
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint import CATALOGUE
 from rabbit_topology.rule import Severity
@@ -44,6 +44,20 @@ def prove(
         )
         proven += len(proof.prove(topology, outputs, it.management, report=_show))
     _out.print(f"{proven} of {proven} bindings deliver", style="bold green")
+
+
+@app.command()
+def env(
+    service: Annotated[str, typer.Argument(help="its name in the config")],
+    stack: Annotated[str | None, typer.Option(help="default: the selected stack")] = None,
+    vhost: Annotated[str | None, typer.Option(help="where several have such a service")] = None,
+    form: Annotated[
+        environment.Form, typer.Option("--format", help="how they are written")
+    ] = environment.Form.DOTENV,
+) -> None:
+    """Print what a service connects with, its password included, as environment variables."""
+    values = environment.variables(deployed.service_urls(service, stack=stack, vhost=vhost))
+    typer.echo(environment.render(service, values, form), nl=False)
 
 
 class Format(StrEnum):

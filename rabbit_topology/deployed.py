@@ -17,6 +17,7 @@ from rabbit_topology.errors import TopologyError
 from rabbit_topology.management import Management
 from rabbit_topology.model import Topology
 from rabbit_topology.parse import parse_stack
+from rabbit_topology.words import show, suggest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +37,8 @@ def read(stack: str | None = None) -> Deployed:
         TopologyError: There is no `pulumi`, no such stack, or it was never deployed.
         ConfigError: Its config is not a topology.
     """
-    chosen = ["--stack", stack] if stack else []
-    config = _pulumi("config", "--json", "--show-secrets", *chosen)
-    outputs = _pulumi("stack", "output", "--json", "--show-secrets", *chosen)
-    if not {"connection_url", "vhosts"} & outputs.keys():
-        raise TopologyError("the stack has no outputs yet: run `pulumi up` first")
+    config = _pulumi("config", "--json", "--show-secrets", *_chosen(stack))
+    outputs = _outputs(stack)
     whole = base.topology(
         _value(config, "rabbit-topology:base"),
         _value(config, "rabbit-topology:topology"),
@@ -59,6 +57,53 @@ def read(stack: str | None = None) -> Deployed:
     else:
         vhosts = [(it, outputs["vhosts"][it.vhost]) for it in topology]
     return Deployed(vhosts=vhosts, management=management)
+
+
+def service_urls(
+    service: str, *, stack: str | None = None, vhost: str | None = None
+) -> str | list[str]:
+    """Read a service's AMQP URL, or one per host: a secret.
+
+    Args:
+        service: Its name in the config.
+        stack: The stack's name, the selected one by default.
+        vhost: Its vhost, needed only where several have a service of this name.
+
+    Raises:
+        TopologyError: There is no such service, or more than one, or no stack that was deployed.
+    """
+    outputs = _outputs(stack)
+    every: dict[str, dict[str, Any]] = outputs.get("vhosts") or {outputs["vhost"]: outputs}
+    if vhost is not None and vhost not in every:
+        raise TopologyError(f"{show(vhost)} is not a vhost of the stack; {suggest(vhost, every)}")
+    chosen = every if vhost is None else {vhost: every[vhost]}
+    found = {name: it.get("service_urls", {}) for name, it in chosen.items()}
+    having = [name for name, urls in found.items() if service in urls]
+    match having:
+        case [only]:
+            urls: str | list[str] = found[only][service]
+            return urls
+        case []:
+            known = {name for urls in found.values() for name in urls}
+            raise TopologyError(
+                f"{show(service)} is not a service of the stack; {suggest(service, known)}"
+            )
+        case _:
+            raise TopologyError(
+                f"{show(service)} is a service of several vhosts: say --vhost and one of "
+                f"{', '.join(having)}"
+            )
+
+
+def _outputs(stack: str | None) -> dict[str, Any]:
+    found = _pulumi("stack", "output", "--json", "--show-secrets", *_chosen(stack))
+    if not {"connection_url", "vhosts"} & found.keys():
+        raise TopologyError("the stack has no outputs yet: run `pulumi up` first")
+    return found
+
+
+def _chosen(stack: str | None) -> list[str]:
+    return ["--stack", stack] if stack else []
 
 
 def _pulumi(*arguments: str) -> dict[str, Any]:

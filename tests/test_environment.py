@@ -1,0 +1,241 @@
+"""
+Environment variables of a service, read back by others than those who wrote them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from yarl import URL
+
+from rabbit_topology import TopologyError, __main__, deployed, environment, urls
+from rabbit_topology.environment import Form, render, secret_name, variables
+
+ODD = [
+    "plain",
+    "",
+    "it's",
+    'say "x"',
+    "a b",
+    "$HOME",
+    "`id`",
+    "\\",
+    "#x",
+    "~",
+    "a\\'\"$x`y`",
+    "ü€😀",
+]
+_TEXT = st.sampled_from(ODD) | st.text(
+    st.characters(exclude_characters="\0\r", exclude_categories=["Cs"])
+)
+
+
+def url(password="p", *, user="u", vhost="v", host="mq", tls=False):
+    address = urls.parse_host(host, tls=tls)
+    return urls.amqp_url(address, vhost, tls=tls, username=user, password=password)
+
+
+def from_shell(script):
+    """Run a script with a POSIX shell and return the variables that it left."""
+    names = list(variables(url()))
+    shown = " ".join(f'"${name}"' for name in names)
+    ended = subprocess.run(
+        ["sh", "-c", f"{script}\nprintf '%s\\0' {shown}"],
+        capture_output=True,
+        env={"HOME": "/wrong"},
+        check=True,
+    )
+    return dict(zip(names, ended.stdout.decode().split("\0")[:-1], strict=True))
+
+
+@given(user=_TEXT, password=_TEXT, vhost=_TEXT)
+def test_the_parts_are_those_of_the_url(user, password, vhost):
+    found = variables([url(password, user=user, vhost=vhost, host="[::1]:99"), url(host="b")])
+    assert found == {
+        "AMQP_URL": url(password, user=user, vhost=vhost, host="[::1]:99"),
+        "AMQP_URLS": f"{found['AMQP_URL']},{url(host='b')}",
+        "AMQP_HOST": "::1",
+        "AMQP_PORT": "99",
+        "AMQP_VHOST": vhost,
+        "AMQP_USERNAME": user,
+        "AMQP_PASSWORD": password,
+    }
+    # No part of a URL can hold the comma that stands between two of them.
+    assert found["AMQP_URLS"].count(",") == 1
+
+
+def test_one_host_is_a_list_of_one():
+    found = variables(url(host="mq.example", tls=True))
+    assert found["AMQP_URLS"] == found["AMQP_URL"] == "amqps://u:p@mq.example:5671/v"
+    assert URL(found["AMQP_URL"]).host == found["AMQP_HOST"] == "mq.example"
+
+
+@settings(max_examples=60)
+@given(password=_TEXT)
+def test_a_shell_reads_what_was_meant(password):
+    values = variables(url(password, vhost=password))
+    exported = render("s", values, Form.SHELL)
+    assert from_shell(exported) == values
+    # Exported: a program that the shell starts has them.
+    shown = subprocess.run(
+        ["sh", "-c", f"{exported}\nsh -c 'printf %s \"$AMQP_PASSWORD\"'"],
+        capture_output=True,
+        check=True,
+    )
+    assert shown.stdout.decode() == password
+
+
+@settings(max_examples=60)
+@given(password=_TEXT)
+def test_dotenv_is_read_by_a_shell_and_by_shlex(password):
+    values = variables(url(password, vhost=password))
+    written = render("s", values, Form.DOTENV)
+    assert from_shell(written) == values
+    if not set(password) & {"$", "`"}:  # which shlex takes for what they are, escaped or not
+        assert dict(it.split("=", 1) for it in shlex.split(written)) == values
+
+
+@pytest.mark.parametrize(
+    ("password", "line"),
+    [
+        # Bare, since `docker run --env-file` takes quotes for a part of the value.
+        ("aZ09-_", "AMQP_PASSWORD=aZ09-_"),
+        ("a b", "AMQP_PASSWORD='a b'"),
+        ("$x#", "AMQP_PASSWORD='$x#'"),
+        ("it's", 'AMQP_PASSWORD="it\'s"'),
+        ("it's $x", 'AMQP_PASSWORD="it\'s \\$x"'),
+    ],
+)
+def test_dotenv_quotes_no_more_than_it_needs(password, line):
+    assert line in render("s", variables(url(password)), Form.DOTENV).splitlines()
+
+
+def test_dotenv_of_a_derived_password_needs_no_quotes_at_all():
+    values = variables([url("aZ09-_" * 5, host="[::1]"), url("aZ09-_" * 5, vhost="/ü ,'")])
+    assert not re.search(r"['\"\\]", render("s", values, Form.DOTENV))
+
+
+@given(password=_TEXT)
+def test_json_is_read_as_it_was_meant(password):
+    values = variables(url(password))
+    assert json.loads(render("s", values, Form.JSON)) == values
+
+
+@given(
+    password=st.sampled_from(ODD)
+    | st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
+)
+def test_a_kubernetes_secret_is_read_as_it_was_meant(password):
+    values = variables(url(password, vhost=password))
+    text = render("gateway", values, Form.KUBERNETES)
+    assert text.isascii()
+    assert yaml.safe_load(text) == {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": "gateway-amqp"},
+        "type": "Opaque",
+        "stringData": values,
+    }
+
+
+def test_in_a_kubernetes_secret_all_is_text():
+    # Kubernetes refuses numbers and yes/no in `stringData`.
+    text = render("s", variables(url("0123", user="true", vhost="null")), Form.KUBERNETES)
+    assert {type(it) for it in yaml.safe_load(text)["stringData"].values()} == {str}
+
+
+@given(name=st.text(max_size=300) | st.from_regex(r"[a-zA-Z0-9._-]{1,70}", fullmatch=True))
+def test_the_name_of_a_secret_is_a_dns_label(name):
+    found = secret_name(name)
+    assert len(found) <= 63
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", found)
+
+
+def test_the_names_of_two_secrets_differ_where_those_of_the_services_do():
+    names = ["a-b", "a_b", "a.b", "A-b", "a--b", "-a-b", "ü", "é", "x" * 80, "x" * 81]
+    assert secret_name("a-b") == "a-b-amqp"
+    assert len({secret_name(name) for name in names}) == len(names)
+
+
+@pytest.fixture
+def outputs(mocker):
+    found = {"vhost": "v", "connection_url": "", "service_urls": {"gateway": url("hunter2")}}
+    return mocker.patch.object(deployed, "_pulumi", return_value=found)
+
+
+def run(mocker, *arguments):
+    mocker.patch("sys.argv", ["rabbit_topology", "env", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    return ended.value.code
+
+
+def test_the_command_prints_dotenv_of_the_selected_stack(mocker, outputs, capsys):
+    assert not run(mocker, "gateway")
+    expected = render("gateway", variables(url("hunter2")), Form.DOTENV)
+    assert capsys.readouterr().out == expected
+    outputs.assert_called_once_with("stack", "output", "--json", "--show-secrets")
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_the_command_prints_any_form_of_any_stack(mocker, outputs, capsys, form):
+    assert not run(mocker, "gateway", "--stack", "prod", "--format", form)
+    expected = render("gateway", variables(url("hunter2")), form)
+    assert capsys.readouterr().out == expected
+    assert outputs.call_args.args[-2:] == ("--stack", "prod")
+
+
+def test_the_command_takes_a_vhost(mocker, outputs, capsys):
+    assert not run(mocker, "gateway", "--vhost", "v")
+    assert "hunter2" in capsys.readouterr().out
+    assert run(mocker, "gateway", "--vhost", "w") == 1
+    assert "hunter2" not in capsys.readouterr().err
+
+
+def test_an_unknown_service_is_an_error_that_shows_no_secret(mocker, outputs, capsys):
+    assert run(mocker, "gatway") == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert '"gatway" is not a service of the stack; did you mean "gateway"?' in printed.err
+    assert "hunter2" not in printed.err
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [
+        ({}, "run `pulumi up` first"),
+        ({"vhost": "v", "connection_url": "", "service_urls": {}}, "none is declared"),
+        ({"vhost": "v", "connection_url": ""}, "none is declared"),
+    ],
+)
+def test_a_stack_without_services_says_so(mocker, found, words):
+    mocker.patch.object(deployed, "_pulumi", return_value=found)
+    with pytest.raises(TopologyError, match=words):
+        deployed.service_urls("gateway")
+
+
+def test_with_several_vhosts_the_vhost_is_said_only_where_it_has_to_be(mocker):
+    vhosts = {
+        "a": {"service_urls": {"gateway": "a-gateway", "worker": "a-worker"}},
+        "b": {"service_urls": {"gateway": "b-gateway"}},
+    }
+    mocker.patch.object(deployed, "_pulumi", return_value={"vhosts": vhosts})
+    assert deployed.service_urls("worker") == "a-worker"
+    assert deployed.service_urls("gateway", vhost="b") == "b-gateway"
+    with pytest.raises(TopologyError, match="say --vhost and one of a, b"):
+        deployed.service_urls("gateway")
+    with pytest.raises(TopologyError, match=r'"worker" is not a service .*; known are: gateway'):
+        deployed.service_urls("worker", vhost="b")
+    with pytest.raises(TopologyError, match=r'"c" is not a vhost of the stack'):
+        deployed.service_urls("worker", vhost="c")
+
+
+def test_the_forms_are_these():
+    assert [str(it) for it in environment.Form] == ["dotenv", "shell", "json", "kubernetes"]
