@@ -224,7 +224,7 @@ class Access:
         matching = [
             it
             for it in self.policies(vhost, operator=operator)
-            if others not in it["apply-to"] and it["name"] != but and _matches(it["pattern"], name)
+            if others not in it["apply-to"] and it["name"] != but and matches(it["pattern"], name)
         ]
         best: dict[str, Any] = max(matching, key=lambda it: it["priority"], default={})
         definition: dict[str, Any] = best.get("definition", {})
@@ -290,7 +290,8 @@ class Access:
         return context
 
 
-def _matches(pattern: str, name: str) -> bool:
+def matches(pattern: str, name: str) -> bool:
+    """Tell whether a policy's pattern matches a name."""
     try:
         return re.search(pattern, name) is not None
     except re.error:

@@ -9,6 +9,8 @@ Which source is exact differs by queue type, and is written down in docs/exactne
 - unacknowledged, quorum: a passive declare counts every consumer that holds a message, cancelled
   ones and `basic.get` included: nobody there means nothing held. With consumers there, the
   queue's own tick tells, up to its interval later;
+- dead-lettered at least once: messages that wait for their target are in no count but the
+  queue's tick;
 - streams: reading is not destructive, so a read from the first offset tells.
 
 Source: "Queues", "Quorum Queues", "Streams", "HTTP API Reference", RabbitMQ documentation.
@@ -37,6 +39,9 @@ STREAM_PATIENCE_SECONDS = 1.5
 _LEAVING_SECONDS = 1.0
 """How long a consumer that is going away may take, before the statistics are waited for."""
 
+_TICK_SECONDS = 6.0
+"""A quorum queue counts all that it holds every 5 s, unless the broker is told otherwise."""
+
 TICK_PATIENCE_SECONDS = 60.0
 """How long two rounds of statistics may take, 10 s by default, before asking is given up."""
 
@@ -48,11 +53,13 @@ class Contents:
     ready: int
     unacknowledged: int
     consumers: int
+    dead_lettering: int = 0
+    """Messages that stay until the dead-letter target has confirmed them, at least once."""
 
     @property
     def empty(self) -> bool:
         """No message is in it, neither waiting nor with a consumer."""
-        return self.ready == 0 and self.unacknowledged == 0
+        return not (self.ready or self.unacknowledged or self.dead_lettering)
 
     @property
     def in_use(self) -> bool:
@@ -60,8 +67,9 @@ class Contents:
         return not self.empty or self.consumers > 0
 
     def __str__(self) -> str:
+        waiting = f"{self.dead_lettering:,} being dead-lettered, " if self.dead_lettering else ""
         return (
-            f"{self.ready:,} ready, {self.unacknowledged:,} unacknowledged, "
+            f"{self.ready:,} ready, {self.unacknowledged:,} unacknowledged, {waiting}"
             f"{self.consumers:,} consumer{'' if self.consumers == 1 else 's'}"
         )
 
@@ -128,12 +136,20 @@ def read(access: Access, vhost: str, name: str) -> Contents | None:
     if kind is QueueType.CLASSIC:
         return _classic(access, vhost, name, ready, consumers)
     if consumers == 0:
-        return Contents(ready=ready, unacknowledged=0, consumers=0)
+        waiting = 0
+        if ready == 0 and dead_letters_at_least_once(access, vhost, described):
+            time.sleep(_TICK_SECONDS)
+            described = describe(access, vhost, name)
+            if described is None:
+                return None
+            waiting = _dead_lettering(described)
+        return Contents(ready=ready, unacknowledged=0, consumers=0, dead_lettering=waiting)
     settled = _by_statistics(access, vhost, name)
     return settled and Contents(
         ready=max(ready, settled.ready),
         unacknowledged=settled.unacknowledged,
         consumers=consumers,
+        dead_lettering=settled.dead_lettering,
     )
 
 
@@ -156,9 +172,21 @@ def quick(access: Access, vhost: str, name: str) -> Contents | None:
     if declared is None:
         return None
     ready, consumers = declared
+    waiting = _dead_lettering(described) if queue_type(described) is QueueType.QUORUM else 0
     if queue_type(described) is QueueType.STREAM:
         ready = ready or _first_of_stream(access, vhost, name)
-    return Contents(ready=ready, unacknowledged=unacknowledged, consumers=consumers)
+    return Contents(
+        ready=ready, unacknowledged=unacknowledged, consumers=consumers, dead_lettering=waiting
+    )
+
+
+def dead_letters_at_least_once(access: Access, vhost: str, described: Mapping[str, Any]) -> bool:
+    """Tell whether a queue keeps what it dead-letters until the target has confirmed it."""
+    key = "dead-letter-strategy"
+    stated = described.get("arguments", {}).get(f"x-{key}")
+    if stated is None and queue_type(described) is QueueType.QUORUM:
+        stated = access.effective_policy(vhost, described["name"], "queues").get(key)
+    return bool(stated == "at-least-once")
 
 
 def ready(access: Access, vhost: str, name: str) -> int:
@@ -240,7 +268,9 @@ def wait_until_empty(
             raise _not_answering(access, name)
         total = described.get("messages", 0)
         if total == 0:
-            exact = not quorum or consumers == 0
+            exact = not quorum or (
+                consumers == 0 and not dead_letters_at_least_once(access, vhost, described)
+            )
             # Of a leader on another node, or one just elected, the number may be missing.
             if exact or (last and described.get("leader") == leader):
                 return True
@@ -289,6 +319,13 @@ def _classic(access: Access, vhost: str, name: str, ready: int, consumers: int) 
     )
 
 
+def _dead_lettering(described: Mapping[str, Any]) -> int:
+    total, *others = (
+        described.get(key) or 0 for key in ("messages", "messages_ready", "messages_unacknowledged")
+    )
+    return max(0, total - sum(others))
+
+
 def _not_answering(access: Access, name: str) -> BrokerError:
     return BrokerError(
         access.management.endpoint,
@@ -331,6 +368,7 @@ def _by_statistics(access: Access, vhost: str, name: str) -> Contents | None:
                 ready=answer["messages_ready"],
                 unacknowledged=answer["messages_unacknowledged"],
                 consumers=answer["consumers"],
+                dead_lettering=_dead_lettering(answer),
             )
         time.sleep(0.25)
     raise BrokerError(

@@ -18,6 +18,7 @@ from pika.exceptions import AMQPError
 from rabbit_topology.access import Access
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.management import UnreachableError
+from rabbit_topology.model import OnDelete
 
 _READ_TOO_EARLY = "ConsumerDetail"
 """The provider reads a queue back right after declaring it. A consumer that subscribed in that
@@ -50,8 +51,11 @@ class Guard(Protocol):
     async def before_free_binding(self, old: Inputs) -> None:
         """Prepare the replacement of a binding that no queue's deletion depends on."""
 
-    async def before_policy(self, old: Inputs, new: Inputs, *, operator: bool) -> None:
-        """Raise if a policy cannot be created, changed or deleted; one of the two may be empty."""
+    async def before_policy(self, old: Inputs, new: Inputs, on_delete: OnDelete | None) -> None:
+        """Raise if a policy cannot be created, changed or deleted; one of the two may be empty.
+
+        ``on_delete`` is that of its queues; None is an operator policy.
+        """
 
     async def after(self, new: Inputs) -> None:
         """Finish a replacement, after a queue, exchange or binding was created."""
@@ -73,8 +77,15 @@ class Hooks:
         self.retained_queue = self._before("retained-queue", lambda it: it.before_retained_queue)
         self.binding = self._before("binding", lambda it: it.before_binding)
         self.free_binding = self._before("free-binding", lambda it: it.before_free_binding)
-        self.policy = self._policy("policy", operator=False)
-        self.operator_policy = self._policy("operator-policy", operator=True)
+        self.policies = {
+            on_delete: self._policy(kind, on_delete)
+            for on_delete, kind in (
+                (OnDelete.REFUSE, "policy"),
+                (OnDelete.RETAIN, "retained-policy"),
+                (OnDelete.DISCARD, "discarded-policy"),
+                (None, "operator-policy"),
+            )
+        }
         self.after = self._hook("after", self._run_after, on_dry_run=False)
         self.read_again = pulumi.ErrorHook(f"rabbit-topology:{name}:read-again", _read_again)
 
@@ -88,11 +99,11 @@ class Hooks:
 
         return self._hook(kind, run, on_dry_run=True)
 
-    def _policy(self, kind: str, *, operator: bool) -> pulumi.ResourceHook:
+    def _policy(self, kind: str, on_delete: OnDelete | None) -> pulumi.ResourceHook:
         async def run(args: pulumi.ResourceHookArgs) -> None:
             old, new = args.old_inputs or {}, args.new_inputs or {}
             guard = await self._guard((old or new)["vhost"])
-            await guard.before_policy(old, new, operator=operator)
+            await guard.before_policy(old, new, on_delete)
 
         return self._hook(kind, run, on_dry_run=True)
 

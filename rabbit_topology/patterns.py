@@ -2,10 +2,12 @@
 Patterns that are one key long, spelled out: exchanges, queues and bindings like any others.
 
 - `dead_letter: true` on a queue: exchange and queue `<queue>.dead-letter`.
-- `retry` on a queue: `<queue>.retry` takes what is rejected. What comes for the first time has a
-  routing key of its own, which only the alternate exchange takes: to the first delay. What has
-  been through delay number k has got the routing key `<queue>.retry.<k+1>` there. After the last
-  that leads to `<queue>.parking-lot`. `<queue>.retry.back` leads into the queue again.
+- `retry` on a queue: `<queue>.retry` takes what is dead-lettered. What was not rejected goes to
+  `<queue>.parking-lot`: it would go round and round on its own, and the broker drops what does.
+  All else goes on to `<queue>.retry.step`. What comes for the first time has a routing key of its
+  own, which only the alternate exchange takes: to the first delay. What has been through delay
+  number k has got the routing key `<queue>.retry.<k+1>` there. After the last that leads to
+  `<queue>.parking-lot`. `<queue>.retry.back` leads into the queue again.
 - `unroutable: true` on an exchange: exchange and queue `<exchange>.unroutable`.
 - `delays` on an exchange: exchange and queue `<exchange>.delay.<delay>`; what expires in the queue
   goes to the exchange with the routing key that it was published with.
@@ -35,6 +37,9 @@ from rabbit_topology.model import (
 )
 from rabbit_topology.units import duration_text
 
+_NOT_REJECTED = ("delivery_limit", "expired", "maxlen")
+"""Why a broker dead-letters on its own. It says so in a header from RabbitMQ 3.13 on."""
+
 
 @dataclass(kw_only=True)
 class Parts:
@@ -62,7 +67,7 @@ def additions(topology: Topology) -> Parts:
     for name, exchange in topology.exchanges.items():
         if exchange.unroutable:
             parts.pair(f"{name}.unroutable", Queue())
-        for delay in exchange.delays:
+        for delay in dict.fromkeys(exchange.delays):
             waiting = {"message_ttl": delay, **_dead_letters(Queue(), DeadLetter(exchange=name))}
             parts.pair(f"{name}.delay.{duration_text(delay)}", _copy(Queue(), **waiting))
     for name, stream in topology.super_streams.items():
@@ -102,8 +107,13 @@ def expand(topology: Topology) -> Topology:
 
 
 def _retry(parts: Parts, name: str, queue: Queue, delays: tuple[int, ...]) -> None:
-    retry = f"{name}.retry"
-    parts.exchanges[retry] = Exchange(alternate=f"{retry}.1")
+    retry, parked = f"{name}.retry", f"{name}.parking-lot"
+    parts.queues[parked] = _like(queue)
+    parts.exchanges[retry] = Exchange(type="headers", alternate=f"{retry}.step")
+    for reason in _NOT_REJECTED:
+        matched = {"x-match": "all-with-x", "x-last-death-reason": reason}
+        parts.bindings.append(Binding(source=retry, queue=parked, arguments=matched))
+    parts.exchanges[f"{retry}.step"] = Exchange(alternate=f"{retry}.1")
     parts.exchanges[f"{retry}.back"] = Exchange(type="fanout")
     parts.bindings.append(Binding(source=f"{retry}.back", queue=name))
     for number, delay in enumerate(delays, start=1):
@@ -114,11 +124,9 @@ def _retry(parts: Parts, name: str, queue: Queue, delays: tuple[int, ...]) -> No
             parts.pair(step, waiting)
         else:
             parts.queues[step] = waiting
-            parts.bindings.append(Binding(source=retry, queue=step, routing_key=step))
-    parked = f"{name}.parking-lot"
-    parts.queues[parked] = _like(queue)
+            parts.bindings.append(Binding(source=f"{retry}.step", queue=step, routing_key=step))
     last = f"{retry}.{len(delays) + 1}"
-    parts.bindings.append(Binding(source=retry, queue=parked, routing_key=last))
+    parts.bindings.append(Binding(source=f"{retry}.step", queue=parked, routing_key=last))
 
 
 def _with_dead_letters(name: str, queue: Queue) -> Queue:

@@ -11,7 +11,7 @@ Source: "Policies", RabbitMQ documentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from pydantic import JsonValue
@@ -24,7 +24,7 @@ PRIORITY = 100
 """Of policies made here, unless one of the user's has as much: room for the user's below."""
 
 MAX_PATTERN = 20_000
-"""Characters: the broker's regular expressions end at 64 KiB when compiled."""
+"""Bytes: the broker's regular expressions end at 64 KiB when compiled."""
 
 _ABLE = {
     None: {"all", "queues"},
@@ -76,10 +76,9 @@ def compile_all(topology: Topology) -> dict[str, Compiled]:
             groups.setdefault((key, on_delete, alone), []).append(name)
         for (key, on_delete, _), names in groups.items():
             for members in _chunks(sorted(names)):
-                pattern = f"^({'|'.join(re.escape(it) for it in members)})$"
                 found[own_name(kind, members[0], SETTINGS_PREFIX)] = Compiled(
                     policy=Policy(
-                        pattern=pattern,
+                        pattern=pattern(members),
                         apply_to=kind,
                         priority=priority,
                         definition=definitions[key],
@@ -88,6 +87,11 @@ def compile_all(topology: Topology) -> dict[str, Compiled]:
                     on_delete=on_delete,
                 )
     return found
+
+
+def pattern(names: Iterable[str]) -> str:
+    """Return a pattern for exactly these names."""
+    return f"^({'|'.join(re.escape(it) for it in sorted(names))})$"
 
 
 class Index:
@@ -151,7 +155,7 @@ def _chunks(names: list[str]) -> Iterator[list[str]]:
     chunk: list[str] = []
     size = 0
     for name in names:
-        escaped = len(re.escape(name)) + 1
+        escaped = len(re.escape(name).encode()) + 1
         if chunk and size + escaped > MAX_PATTERN:
             yield chunk
             chunk, size = [], 0

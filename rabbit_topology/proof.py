@@ -294,7 +294,7 @@ def _reachable(source: str, listed: Sequence[Mapping[str, Any]]) -> set[str]:
 def _is_idle(channel: BlockingChannel, topology: Topology, name: str) -> bool:
     """Tell whether a queue can take a message of ours and give it back, with nobody else there."""
     queue = topology.queues.get(name)
-    if queue is None or queue.type is QueueType.STREAM or queue.arguments:
+    if queue is None or queue.type is QueueType.STREAM or queue.arguments or queue.settings():
         return False  # not ours, or it keeps, expires or drops what is put in
     state = channel.queue_declare(name, passive=True).method
     return (state.message_count, state.consumer_count) == (0, 0)

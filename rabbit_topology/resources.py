@@ -140,7 +140,7 @@ class Vhost:
                     parent=self._parent,
                     # Where messages are sent to, they must be able to arrive.
                     depends_on=[one for target in targets for one in bindings.get(target, ())],
-                    hooks=None if it.on_delete is model.OnDelete.DISCARD else self.safety.policy,
+                    hooks=self.safety.policy(it.on_delete),
                     retain_on_delete=it.on_delete is model.OnDelete.RETAIN or None,
                 ),
             )
@@ -152,7 +152,9 @@ class Vhost:
                 name=name,
                 vhost=self.name,
                 policy=rabbitmq.PolicyPolicyArgs(**_policy(policy)),
-                opts=pulumi.ResourceOptions(parent=self._parent, hooks=self.safety.policy),
+                opts=pulumi.ResourceOptions(
+                    parent=self._parent, hooks=self.safety.policy(model.OnDelete.REFUSE)
+                ),
             )
             self.safety.watch("policy", name, resource)
             made.append(resource)
@@ -162,7 +164,7 @@ class Vhost:
                 name=name,
                 vhost=self.name,
                 policy=rabbitmq.OperatorPolicyPolicyArgs(**_policy(policy)),
-                opts=pulumi.ResourceOptions(parent=self._parent, hooks=self.safety.operator_policy),
+                opts=pulumi.ResourceOptions(parent=self._parent, hooks=self.safety.policy(None)),
             )
             self.safety.watch("policy", name, operator_policy)
             made.append(operator_policy)

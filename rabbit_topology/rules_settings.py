@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from rabbit_topology import patterns, policies
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import (
+    MAX_NAME_BYTES,
     PREDECLARED_EXCHANGES,
     DeadLetterStrategy,
     Overflow,
@@ -19,6 +20,7 @@ from rabbit_topology.model import (
     Topology,
 )
 from rabbit_topology.rule import Rule, rule
+from rabbit_topology.units import duration_text
 from rabbit_topology.words import Names, show, suggest
 
 _CLASSIC, _QUORUM, _STREAM = QueueType.CLASSIC, QueueType.QUORUM, QueueType.STREAM
@@ -119,6 +121,47 @@ def expires_zero(topology: Topology) -> Iterator[Problem]:
                 rule="a queue lasts some time, 1ms or more",
                 fix="remove it, or write for example `expires: 1h`",
             )
+
+
+@rule("whole-seconds", "Streams", "the broker counts the age of a stream in whole seconds")
+def whole_seconds(topology: Topology) -> Iterator[Problem]:
+    """Yield ages that are not whole seconds."""
+    for name, queue in topology.queues.items():
+        if queue.max_age is not None and (queue.max_age < 1000 or queue.max_age % 1000):
+            yield Problem(
+                path=path("topology", "queues", name, "max_age"),
+                value=show(queue.max_age),
+                rule="it is whole seconds, from 1 on",
+                fix="round it",
+            )
+
+
+@rule("made-too-long", "AMQP 0-9-1 Complete Reference Guide", "the broker refuses longer names")
+def made_too_long(topology: Topology) -> Iterator[Problem]:
+    """Yield what would have to be made with a name that is too long; patterns not expanded."""
+    made = patterns.additions(topology)
+    for name in sorted({*made.exchanges, *made.queues}):
+        if len(name.encode()) > MAX_NAME_BYTES:
+            yield Problem(
+                path=path("topology"),
+                value=show(name),
+                rule=f"a pattern makes it, and a name has at most {MAX_NAME_BYTES} bytes in UTF-8",
+                fix="shorten the name that it begins with",
+            )
+
+
+@rule("delay-twice", "Time-To-Live and Expiration", "both would have the same name")
+def delays_once(topology: Topology) -> Iterator[Problem]:
+    """Yield delays of an exchange that are written twice, perhaps in other units."""
+    for name, exchange in topology.exchanges.items():
+        for index, delay in enumerate(exchange.delays):
+            if delay in exchange.delays[:index]:
+                yield Problem(
+                    path=path("topology", "exchanges", name, "delays", index),
+                    value=show(duration_text(delay)),
+                    rule="the same delay stands there already",
+                    fix="remove one of the two",
+                )
 
 
 @rule(
@@ -358,9 +401,12 @@ BEFORE_EXPANSION: tuple[Rule[Topology], ...] = (
     dead_letters,
     at_least_once,
     expires_zero,
+    whole_seconds,
     retries,
     alternates,
     made_twice,
+    made_too_long,
+    delays_once,
 )
 AFTER_EXPANSION: tuple[Rule[Topology], ...] = (
     exchanges_named,

@@ -128,10 +128,13 @@ class Safety:
             ),
             OnDelete.DISCARD: None,
         }
-        self.policy, self.operator_policy = (
-            pulumi.ResourceHookBinding(before_create=[it], before_update=[it], before_delete=[it])
-            for it in (hooks.policy, hooks.operator_policy)
-        )
+        # By what happens to a policy's queues when they leave the config; None: operator policies.
+        self._policies = {
+            on_delete: pulumi.ResourceHookBinding(
+                before_create=[it], before_update=[it], before_delete=[it]
+            )
+            for on_delete, it in hooks.policies.items()
+        }
 
     def queue(self, name: str) -> pulumi.ResourceHookBinding:
         """Return the hooks of a queue; what may be discarded is not guarded."""
@@ -142,6 +145,10 @@ class Safety:
         if route.kind == "exchange":
             return self._bindings[OnDelete.RETAIN]
         return self._bindings[self.topology.queues[route.destination].on_delete]
+
+    def policy(self, on_delete: OnDelete | None) -> pulumi.ResourceHookBinding:
+        """Return the hooks of a policy for queues with this ``on_delete``; None: an operator's."""
+        return self._policies[on_delete]
 
     def watch(self, kind: str, key: str, resource: pulumi.Resource) -> None:
         """Remember a resource, to tell later whether the engine is done with registering it."""
@@ -232,15 +239,12 @@ class Safety:
             await self._off_loop(self._overlap(name).give_back, self.topology.exchanges[name])
 
     async def before_policy(
-        self, old: Mapping[str, Any], new: Mapping[str, Any], *, operator: bool
+        self, old: Mapping[str, Any], new: Mapping[str, Any], on_delete: OnDelete | None
     ) -> None:
         """Refuse limits that drop messages; let no policy leave a queue without its next one."""
-        if new:
-            await self._off_loop(self._check_limits, new, operator=operator)
-        else:
-            await self._fate("policy", old["vhost"], old["name"])
-        if old and not operator:
-            await self._off_loop(self._keep_settings, old, new)
+        if not new and await self._fate("policy", old["vhost"], old["name"]) is _Fate.DESTROYED:
+            return  # its queues are empty, and go as well
+        await self._off_loop(self._change_policy, old, new, on_delete)
 
     # What they are made of.
 
@@ -270,44 +274,80 @@ class Safety:
                 self._outgoing(route.destination),
             )
 
-    def _check_limits(self, new: Mapping[str, Any], *, operator: bool) -> None:
-        """Raise if a policy would make queues drop messages that they hold."""
+    def _change_policy(
+        self, old: Mapping[str, Any], new: Mapping[str, Any], on_delete: OnDelete | None
+    ) -> None:
+        """Raise if a change of a policy would lose messages; see to it that none is lost by it."""
+        vhost, name = (new or old)["vhost"], (new or old)["name"]
+        left, staying = set[str](), set[str]()
+        if old and on_delete:
+            kind = "exchanges" if old["policy"]["applyTo"] == "exchanges" else "queues"
+            left = set(limits.leaving(self.access, vhost, old["policy"], new.get("policy")))
+            if vhost == self.topology.vhost:
+                staying = left & getattr(self.topology, kind).keys()
+            if not pulumi.runtime.is_dry_run():
+                if on_delete is OnDelete.REFUSE and name.startswith(SETTINGS_PREFIX):
+                    for it in left - staying if kind == "queues" else ():
+                        # Deleted in this run, if it can be: refused here, it keeps its settings.
+                        self._check_deletion(vhost, it, _Fate.REMOVED, keep=True)
+                self._keep_settings(old, kind, staying)
+        after = limits.policy(name, new["policy"]) if new else None
+        self._check_limits(vhost, name, after, operator=on_delete is None)
+        retained = on_delete is OnDelete.RETAIN and not new
+        if retained and left and left == staying and not pulumi.runtime.is_dry_run():
+            # The engine leaves it, for a queue that does not: it would compete with the next one.
+            self.access.request_if_there("DELETE", "policies", vhost, name)
+
+    def _keep_settings(self, old: Mapping[str, Any], kind: str, names: set[str]) -> None:
+        """Give what leaves a policy its next one, so that it is never without.
+
+        Without, what expires in between would not be dead-lettered, for example. As long as the
+        next policy's dead-letter or alternate exchange leads nowhere, it has the old settings.
+        """
+        vhost = self.topology.vhost
+        for key, it in policies.compile_all(self.topology).items():
+            leaving = it.members & names
+            if key == old["name"] or it.policy.apply_to != kind or not leaving:
+                continue
+            body = it.body()
+            if not limits.leads_on(self.access, vhost, it.policy.definition):
+                if any(one["name"] == key for one in self.access.policies(vhost)):
+                    raise TopologyError(
+                        f"the settings of {', '.join(sorted(leaving))} cannot change in one step "
+                        "with the exchange that they name, since others have it as well: first "
+                        "add the exchange with its bindings, run `pulumi up`, then change them"
+                    )
+                settings = limits.policy(key, old["policy"])["definition"]
+                body |= {"pattern": policies.pattern(leaving), "definition": settings}
+            self._check_limits(vhost, key, {"name": key, **body}, operator=False)
+            self.access.declare("policies", vhost, key, body)
+
+    def _check_limits(
+        self, vhost: str, name: str, after: Mapping[str, Any] | None, *, operator: bool
+    ) -> None:
+        """Raise if a policy, or its deletion, would make queues drop messages that they hold."""
+        dry_run = pulumi.runtime.is_dry_run()
+        patience = {"patience": 0.0} if dry_run else {}
         losing = {
             queue: reason
             for queue, reason in limits.dropped(
-                self.access, new["vhost"], new["policy"], operator=operator
+                self.access, vhost, name, after, operator=operator, **patience
             )
             if self._on_delete(queue) is not OnDelete.DISCARD
+            # A queue that is no longer here speaks for itself; so does a policy that it keeps.
+            and (queue in self.topology.queues or not name.startswith(SETTINGS_PREFIX))
         }
         if not losing:
             return
         lines = "".join(f"\n  - queue {queue}: {reason}" for queue, reason in losing.items())
-        if pulumi.runtime.is_dry_run():
+        if dry_run:
             self._announce(f"would lose messages, `pulumi up` will refuse:{lines}")
         else:
             raise TopologyError(
-                f"refused, since messages would be lost: limits of queues change{lines}\nEither "
+                f"refused, since messages would be lost: settings of queues change{lines}\nEither "
                 "let consumers empty them first; or have them keep what is too much with "
                 "`dead_letter: true`; or allow the loss with `on_delete: discard`"
             )
-
-    def _keep_settings(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        """Before a policy leaves queues: give them their next one, so that they are never without.
-
-        Without, what expires in between would not be dead-lettered, for example.
-        """
-        if pulumi.runtime.is_dry_run():
-            return
-        vhost, compiled = old["vhost"], policies.compile_all(self.topology)
-        kind = "exchanges" if old["policy"]["applyTo"] == "exchanges" else "queues"
-        for name in list(limits.leaving(self.access, vhost, old["policy"], new.get("policy"))):
-            if name in getattr(self.topology, kind):
-                for key, it in compiled.items():
-                    if it.policy.apply_to == kind and name in it.members and key != old["name"]:
-                        self.access.declare("policies", vhost, key, it.body())
-            elif kind == "queues" and old["name"].startswith(SETTINGS_PREFIX):
-                # It is deleted in this run, if it can be: refused here, it keeps its settings.
-                self._check_deletion(vhost, name, _Fate.REMOVED, keep=True)
 
     def _check_deletion(self, vhost: str, name: str, fate: _Fate, *, keep: bool = False) -> None:
         """Raise if a queue cannot be deleted without loss; unless ``keep``, delete it now.
