@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 import ssl
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -116,20 +117,29 @@ class Access:
                 self.management.endpoint, f"{what}: {error or type(error).__name__}"
             ) from None
 
-    def lock(self, vhost: str) -> None:
+    def lock(self, vhost: str, patience: float = 0.0) -> None:
         """Hold the vhost's lock until this process ends, however it ends.
 
         The lock is an exclusive queue: the broker frees it with the connection, so that a run
-        that was killed never blocks the next one.
+        that was killed never blocks the next one. It may take a moment to notice: ``patience``
+        seconds are waited for that.
 
         Raises:
             LockedError: Another run holds it.
         """
+        deadline = time.monotonic() + patience
         with self._guard:
             held = self._locks.get(vhost)
-            if held is None or not held.alive:
-                with self._as_broker_error(f"cannot lock vhost {vhost!r}"):
-                    self._locks[vhost] = _HeldLock(self._connect(vhost), self.management.endpoint)
+            while held is None or not held.alive:
+                try:
+                    with self._as_broker_error(f"cannot lock vhost {vhost!r}"):
+                        held = _HeldLock(self._connect(vhost), self.management.endpoint)
+                except LockedError:
+                    if time.monotonic() > deadline:
+                        raise
+                    time.sleep(0.2)
+                else:
+                    self._locks[vhost] = held
 
     def path(self, kind: str, vhost: str, *names: str) -> str:
         """Return a management path, each part percent-encoded: ``/queues/{vhost}/{name}``."""

@@ -15,6 +15,10 @@ from rabbit_topology.model import Topology
 from rabbit_topology.overlap import Overlap
 
 
+_NOTICED_SECONDS = 5.0
+"""How long a busy broker may take to notice that the run which left this was killed."""
+
+
 def find(access: Access, topology: Topology) -> list[str]:
     """Return the names of what an unfinished run has left in the topology's vhost."""
     return handover.leftovers(access, topology.vhost)
@@ -33,7 +37,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
     vhost, found = topology.vhost, set(find(access, topology))
     if not found:
         return []
-    access.lock(vhost)
+    access.lock(vhost, _NOTICED_SECONDS)
     for name, exchange in topology.exchanges.items():
         overlap = Overlap(access=access, vhost=vhost, name=name, report=report)
         if overlap.stand_in not in found:
