@@ -14,7 +14,6 @@ from rabbit_topology.handover import Handover
 from rabbit_topology.model import Topology
 from rabbit_topology.overlap import Overlap
 
-
 _NOTICED_SECONDS = 5.0
 """How long a busy broker may take to notice that the run which left this was killed."""
 
