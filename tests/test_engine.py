@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from toolchain import engine
+from toolchain import engine, golang
 
 # `go build -o FILE PACKAGE` writes the script `built` to FILE, whatever PACKAGE is.
 GO = """#!/bin/sh
@@ -219,7 +219,7 @@ def test_a_failing_build_tells_the_output_and_what_to_do(machine: Machine) -> No
 
 
 def test_a_long_build_is_heard_of(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "_HEARTBEAT", 0.1)
+    monkeypatch.setattr(golang, "_HEARTBEAT", 0.1)
     machine.go("sleep 0.3")
     machine.ensure()
     assert any(
