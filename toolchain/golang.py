@@ -182,10 +182,10 @@ def run(
         errors="replace",
         start_new_session=True,
     )
-    lines: list[str] = []
-    reader = threading.Thread(target=_collect, args=(process.stdout or (), lines), daemon=True)
-    reader.start()
     try:
+        lines: list[str] = []
+        reader = threading.Thread(target=_collect, args=(process.stdout or (), lines), daemon=True)
+        reader.start()
         while True:
             try:
                 process.wait(_HEARTBEAT)
