@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 VENV := .venv/.ready
 
-.PHONY: help up down test unit integration lint types safety demo-safety docs format clean
+.PHONY: help up down test unit integration lint types safety demo-safety bench docs format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -28,6 +28,10 @@ safety: $(VENV)  ## every safety test on the full scale; writes docs/safety-resu
 
 demo-safety: $(VENV)  ## the headline: live traffic, classic to quorum, and the ledger at the end
 	@$(BIN)/python -m tests.safety.demo
+
+bench: $(VENV)  ## against Terraform, plain Pulumi and the broker alone; writes docs/performance.md
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@$(BIN)/python -m bench $(BENCH)
 
 lint: $(VENV)
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""How fast it is, measured side by side with what else could be used: `make bench`."""

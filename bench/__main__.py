@@ -1,0 +1,144 @@
+"""
+``python -m bench``: measure ours against what else could be used, and write docs/performance.md.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version as installed
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from bench import compare, page, policies, rules
+from bench.goals import LARGE, MIDDLE, NO_HOOKS, OURS
+from bench.results import Results
+from bench.tools import ROOT, SKIPPED, FloorTool, PulumiTool, TerraformTool, Tool
+from toolchain import engine, golang, terraform
+
+PARTS = ("tools", "policies", "rules")
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+_out = Console(highlight=False, soft_wrap=True)
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split(",")]
+
+
+def _say(line: str) -> None:
+    _out.print(f"--- {line}", markup=False)
+
+
+@app.command()
+def main(
+    sizes: Annotated[str, typer.Option(help="numbers of resources")] = "100,1000,3000,10000",
+    repeat: Annotated[int, typer.Option(help="how often each is measured")] = 3,
+    tools: Annotated[str, typer.Option(help="only these, by the names in the tables; ';'")] = "",
+    parts: Annotated[str, typer.Option(help="of what is measured")] = ",".join(PARTS),
+    limit: Annotated[float, typer.Option(help="leave out what takes longer, seconds")] = 1200,
+    broker: Annotated[str, typer.Option(help="RabbitMQ's version")] = "4.0",
+    keep: Annotated[bool, typer.Option(help="add to what was measured before")] = False,
+    results: Annotated[Path, typer.Option(help="where the measurements are kept")] = page.KEPT,
+    write: Annotated[bool, typer.Option(help="write docs/performance.md")] = True,
+) -> None:
+    """Measure ours against what else could be used, and write docs/performance.md."""
+    found = Results.load(results) if keep and results.exists() else Results()
+    chosen = parts.split(",")
+    found.here({"Python": sys.version.split()[0], "Pulumi's SDK": installed("pulumi")})
+    if "tools" in chosen:
+        _compare(found, _tools(found, tools), _numbers(sizes), repeat, broker, limit, results)
+    if "policies" in chosen:
+        found.policies = policies.measure(broker, (MIDDLE, LARGE), (1, 10, 100), _say)
+    if "rules" in chosen:
+        found.rules = rules.measure((MIDDLE, LARGE), repeat)
+    found.save(results)
+    if write:
+        page.write(found)
+        _say(f"written: {page.PAGE.relative_to(ROOT)}")
+
+
+def _tools(results: Results, chosen: str) -> list[Tool]:
+    engine_env = engine.ensure(_say)
+    every: list[Tool] = [
+        PulumiTool(
+            name=OURS,
+            about="this program, its state saved once at the end, as `make up` runs it",
+            program="ours",
+            engine_env=engine_env,
+            env=SKIPPED,
+        ),
+        PulumiTool(
+            name="ours, checkpoints",
+            about="this program with Pulumi as it comes: its whole state saved at every step",
+            program="ours",
+            engine_env=engine_env,
+        ),
+        PulumiTool(
+            name=NO_HOOKS,
+            about="this program with its safety hooks switched off, for what they cost",
+            program="no_hooks",
+            engine_env=engine_env,
+            env=SKIPPED,
+            largest=MIDDLE,
+        ),
+        PulumiTool(
+            name="plain Pulumi",
+            about="the program that everyone writes first: the provider's resources, no hooks",
+            program="plain",
+            engine_env=engine_env,
+        ),
+    ]
+    try:
+        built = terraform.ensure(_say)
+        every.append(TerraformTool(terraform=built))
+        results.versions |= {"Terraform": built.version, "its provider": built.provider}
+    except golang.BuildError as error:
+        _say(str(error))
+        results.left_out["Terraform"] = "it could not be built here"
+    every.append(FloorTool())
+    names = [it.name for it in every]
+    wanted = [it.strip() for it in chosen.split(";")] if chosen else names
+    if unknown := set(wanted) - set(names):
+        raise typer.BadParameter(f"no tool {unknown}; there are {'; '.join(names)}")
+    results.programs |= {it.name: it.about for it in every if it.name in wanted}
+    return [it for it in every if it.name in wanted]
+
+
+def _compare(
+    results: Results,
+    tools: Sequence[Tool],
+    sizes: Sequence[int],
+    repeat: int,
+    broker: str,
+    limit: float,
+    path: Path,
+) -> None:
+    planned = list(compare.runs(tools, sizes, repeat))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=_out) as progress:
+        task = progress.add_task("", total=len(planned))
+        for size, tool in planned:
+            compare.measure(
+                tool,
+                size,
+                broker,
+                limit,
+                results,
+                lambda line: progress.update(task, description=line),
+            )
+            progress.advance(task)
+            results.save(path)  # what is measured so far survives an interrupt
+
+
+if __name__ == "__main__":
+    app()
