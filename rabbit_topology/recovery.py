@@ -6,16 +6,25 @@ Source: the broker's own objects alone, since a killed run may not have saved an
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 from rabbit_topology import handover
 from rabbit_topology.access import Access
 from rabbit_topology.handover import Handover
+from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import Topology
+from rabbit_topology.names import PREFIX
 from rabbit_topology.overlap import Overlap
 
 _NOTICED_SECONDS = 5.0
 """How long a busy broker may take to notice that the run which left this was killed."""
+
+_DELETING = "exchange-delete-in-progress"
+"""The broker's own parameter, by which it notes that it is deleting an exchange."""
+
+_DELETING_SECONDS = 1.0
+"""More than any exchange takes to be deleted."""
 
 
 def find(access: Access, topology: Topology) -> list[str]:
@@ -33,6 +42,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         LockedError: The run that left it is still at work.
         BrokerError: The broker cannot be asked, or refuses.
     """
+    _end_deletions(access, topology, report)
     vhost, found = topology.vhost, set(find(access, topology))
     if not found:
         return []
@@ -54,3 +64,28 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
             access.declare("queues", vhost, name, queue.declaration())
         taken.give_back()
     return find(access, topology)
+
+
+def _end_deletions(access: Access, topology: Topology, report: Callable[[str], None]) -> None:
+    """Take back what the broker noted about deletions whose client was killed.
+
+    It notes that it deletes an exchange, deletes it, and takes the note back. If the client's
+    connection ends in between, it stops where it is. From then on until it is restarted it answers
+    that it has declared an exchange of that name, and does not declare it.
+    """
+    noted = _deleting(access, topology)
+    if noted:
+        # One that is really being deleted is done with soon.
+        time.sleep(_DELETING_SECONDS)
+    for name in noted & _deleting(access, topology):
+        report(f"exchange {name}: ending the deletion that a killed run began")
+        access.request_if_there("DELETE", "parameters", _DELETING, topology.vhost, name)
+
+
+def _deleting(access: Access, topology: Topology) -> set[str]:
+    try:
+        listed = access.management.get(access.path("parameters", _DELETING, topology.vhost))
+    except NotFoundError:
+        return set()
+    names = {it["name"] for it in listed}
+    return {it for it in names if it in topology.exchanges or it.startswith(PREFIX)}

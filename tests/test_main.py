@@ -40,6 +40,7 @@ def config(**changes):
 
 ANSWERS = {
     "/api/whoami": httpx.Response(200, json={"name": "admin", "tags": ["administrator"]}),
+    "/api/parameters/exchange-delete-in-progress/v": httpx.Response(200, json=[]),
     "/api/overview": httpx.Response(200, json={"rabbitmq_version": "4.0.5"}),
     "/api/deprecated-features": httpx.Response(
         200,
