@@ -19,7 +19,7 @@ from typing import IO, Self
 from toolchain import debian, process, state
 from toolchain.errors import BrokerError
 from toolchain.management import answers, ready
-from toolchain.node import Node, plan
+from toolchain.node import PLUGINS, Node, plan
 from toolchain.ports import free_ports, is_free
 from toolchain.process import Process
 from toolchain.server import Server, from_debian
@@ -77,6 +77,7 @@ class Broker:
         *,
         ports: tuple[int, int] | None = None,
         config: Mapping[str, str] | None = None,
+        plugins: Sequence[str] = PLUGINS,
         keep: bool = False,
         detached: bool = False,
         server: Server | None = None,
@@ -88,6 +89,7 @@ class Broker:
         earlier broker of the same shape left there is used again.
         ports: AMQP and management port of the first node; all others are free ones.
         config: lines for rabbitmq.conf of every node.
+        plugins: those of every node; rabbitmq_management has to be among them.
         keep: whether `stop` leaves the data and logs.
         detached: whether the broker outlives this process; else it dies with it, however it ends.
 
@@ -110,7 +112,7 @@ class Broker:
         )
         broker._temporary = state is None
         try:
-            broker._start(config or {}, report)
+            broker._start(config or {}, plugins, report)
         except BaseException:
             broker.stop()
             raise
@@ -193,7 +195,9 @@ class Broker:
     def _environment(self, node: Node) -> dict[str, str]:
         return node.environment(self._server, state.home(self.folder), self._epmd_port)
 
-    def _start(self, config: Mapping[str, str], report: debian.Report) -> None:
+    def _start(
+        self, config: Mapping[str, str], plugins: Sequence[str], report: debian.Report
+    ) -> None:
         start = time.monotonic()
         if self._server.prefix:
             self._hold = debian.hold(self._server.prefix)
@@ -207,7 +211,7 @@ class Broker:
             inherit=self._hold.fileno() if self._hold else None,
         )
         for node in self.nodes:
-            node.write([member.name for member in self.nodes], config)
+            node.write([member.name for member in self.nodes], config, plugins)
             self._start_node(node)
         self._wait(self.nodes)
         report(f"RabbitMQ {self.version} is ready ({time.monotonic() - start:.0f} s)")

@@ -131,12 +131,14 @@ class Node:
             "RUNNING_UNDER_SYSTEMD": "true",
         }
 
-    def write(self, cluster: Sequence[str], extra: Mapping[str, str]) -> None:
-        """Write the node's configuration files."""
+    def write(
+        self, cluster: Sequence[str], extra: Mapping[str, str], plugins: Sequence[str]
+    ) -> None:
+        """Write the node's configuration files; see `configuration`."""
         for folder in ("log", "conf.d"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         (self.folder / "rabbitmq.conf").write_text(self.configuration(cluster, extra))
-        (self.folder / "enabled_plugins").write_text(f"[{','.join(PLUGINS)}].\n")
+        (self.folder / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
 
     def start(
         self,
