@@ -5,12 +5,10 @@ Both ways to a broker, management API and AMQP, and the lock that one run at a t
 from __future__ import annotations
 
 import re
-import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
 from threading import Event, Lock, Thread
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -60,6 +58,8 @@ class Access:
         hosts: Sequence[str] = (),
         tls: bool = False,
         ca_file: str | None = None,
+        client_cert_file: str | None = None,
+        client_key_file: str | None = None,
         insecure: bool = False,
     ) -> Access:
         """Return how to reach a broker; nothing is opened yet.
@@ -71,6 +71,8 @@ class Access:
             hosts: AMQP addresses, ``host`` or ``host:port``; default: the endpoint's host.
             tls: AMQP with TLS.
             ca_file: Certificates to trust, a PEM file.
+            client_cert_file: A certificate to show, a PEM file.
+            client_key_file: Its key, a PEM file.
             insecure: Trust any certificate.
 
         Raises:
@@ -81,6 +83,8 @@ class Access:
             username=username,
             password=password,
             ca_file=ca_file,
+            client_cert_file=client_cert_file,
+            client_key_file=client_key_file,
             insecure=insecure,
         )
         own = urlsplit(endpoint).hostname or ""
@@ -285,19 +289,13 @@ class Access:
             port=address.port,
             virtual_host=vhost,
             credentials=pika.PlainCredentials(self.management.username, self.management.password),
-            ssl_options=pika.SSLOptions(self._tls_context, address.host) if self.tls else None,
+            ssl_options=(
+                pika.SSLOptions(self.management.tls_context, address.host) if self.tls else None
+            ),
             socket_timeout=_CONNECT_SECONDS,
             stack_timeout=_CONNECT_SECONDS * 2,
             client_properties={"connection_name": "rabbit-topology"},
         )
-
-    @cached_property
-    def _tls_context(self) -> ssl.SSLContext:
-        context = ssl.create_default_context(cafile=self.management.ca_file)
-        if self.management.insecure:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
-        return context
 
 
 def matches(pattern: str, name: str) -> bool:

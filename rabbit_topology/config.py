@@ -67,10 +67,34 @@ def load() -> tuple[Access, TopologyArgs, Stack]:
         hosts=stack.broker.hosts,
         tls=stack.broker.tls,
         ca_file=provider.get("cacertFile"),
+        client_cert_file=provider.get("clientcertFile"),
+        client_key_file=provider.get("clientkeyFile"),
         insecure=provider.get_bool("insecure") or False,
     )
+    _check_certificates(access.management)
     args = TopologyArgs(topology=stack.topology, access=access, safety=stack.safety, seed=seed)
     return access, args, stack
+
+
+def _check_certificates(management: Management) -> None:
+    files = {
+        "cacertFile": management.ca_file,
+        "clientcertFile": management.client_cert_file,
+        "clientkeyFile": management.client_key_file,
+    }
+    given = {f"{PROVIDER}:{key}": file for key, file in files.items() if file}
+    if not given:
+        return
+    try:
+        _ = management.tls_context
+    except OSError as error:  # the ssl module's errors among them
+        problem = Problem(
+            path=", ".join(given),
+            value=json.dumps(list(given.values())),
+            rule=f"each is a file in PEM format ({error})",
+            fix="write paths that hold from the folder of Pulumi.yaml, or absolute ones",
+        )
+        raise pulumi.RunError(str(ConfigError([problem]))) from None
 
 
 def _missing(key: str, example: str) -> Problem:

@@ -50,6 +50,8 @@ def read(stack: str | None = None) -> Deployed:
         username=_value(config, "rabbitmq:username"),
         password=_value(config, "rabbitmq:password"),
         ca_file=_value(config, "rabbitmq:cacertFile"),
+        client_cert_file=_value(config, "rabbitmq:clientcertFile"),
+        client_key_file=_value(config, "rabbitmq:clientkeyFile"),
         insecure=_value(config, "rabbitmq:insecure") in (True, "true"),
     )
     if isinstance(topology, Topology):

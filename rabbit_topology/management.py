@@ -6,6 +6,7 @@ Source: "HTTP API Reference", RabbitMQ documentation.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from rabbit_topology.errors import BrokerError
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx
 
 TIMEOUT_SECONDS = 10.0
@@ -32,23 +35,44 @@ class Management:
     username: str
     password: str = field(repr=False)
     ca_file: str | None = None
+    """Certificates to trust, in PEM format; by default those of the system."""
+    client_cert_file: str | None = None
+    client_key_file: str | None = None
+    """Certificate and key to show to a broker that asks for them, in PEM format."""
     insecure: bool = False
+
+    @cached_property
+    def tls_context(self) -> ssl.SSLContext:
+        """How TLS connections to the broker are checked: the management API's, and AMQP's."""
+        import ssl
+
+        context = ssl.create_default_context(cafile=self.ca_file)
+        if self.insecure:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if self.client_cert_file:
+            # With a password nobody is asked for one, should the key be encrypted.
+            context.load_cert_chain(self.client_cert_file, self.client_key_file, password="")
+        return context
+
+    @cached_property
+    def version(self) -> tuple[int, ...]:
+        """RabbitMQ's version, for example ``(4, 0, 5)``."""
+        found = re.findall(r"\d+", self.get("/overview")["rabbitmq_version"])
+        return tuple(map(int, found[:3]))
 
     @cached_property
     def _http(self) -> httpx.Client:
         # Imported here: a program that never asks the broker does not pay for the import.
-        import ssl
-
         import httpx
 
-        verify: ssl.SSLContext | bool = not self.insecure
-        if self.ca_file and not self.insecure:
-            verify = ssl.create_default_context(cafile=self.ca_file)
+        stated = (self.ca_file, self.client_cert_file, self.insecure)
         return httpx.Client(
             base_url=self.endpoint.rstrip("/"),
             auth=(self.username, self.password),
             timeout=TIMEOUT_SECONDS,
-            verify=verify,
+            # Where nothing is said httpx trusts the certificates that it brings along.
+            verify=self.tls_context if any(stated) else True,
         )
 
     def request(self, method: str, path: str, body: object = None) -> Any:

@@ -72,7 +72,7 @@ def prove(
     failures: list[str] = []
     proven: list[Delivery] = []
     with ExitStack() as stack:
-        channels = _Channels(outputs, stack)
+        channels = _Channels(outputs, management, stack)
         failures += channels.open_all()
         if failures:
             raise ProofError(failures)
@@ -107,8 +107,9 @@ class _Channels:
     the connection URL.
     """
 
-    def __init__(self, outputs: Outputs, stack: ExitStack) -> None:
+    def __init__(self, outputs: Outputs, management: Management, stack: ExitStack) -> None:
         self._outputs = outputs
+        self._management = management
         self._stack = stack
         self._by_url: dict[str, BlockingChannel] = {}
         parts = urlsplit(_as_list(outputs.connection_url)[0])
@@ -155,6 +156,10 @@ class _Channels:
             parameters = pika.URLParameters(url)
             parameters.credentials = self._credentials
             parameters.socket_timeout = PATIENCE_SECONDS
+            if urlsplit(url).scheme == "amqps":
+                # The URL does not say which certificates to trust.
+                context = self._management.tls_context
+                parameters.ssl_options = pika.SSLOptions(context, parameters.host)
             connection = pika.BlockingConnection(parameters)
             self._stack.callback(lambda: connection.is_open and connection.close())
             channel = connection.channel()

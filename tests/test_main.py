@@ -95,6 +95,11 @@ def test_hosts_and_tls_come_from_the_broker_key(deploy, broker):
         ({"rabbitmq:endpoint": None}, ["rabbitmq:endpoint: missing", "pulumi config set"]),
         ({"rabbitmq:endpoint": "mq:15672"}, ["rabbitmq:endpoint", "write http://host:15672"]),
         (
+            {"rabbitmq:cacertFile": "missing.pem"},
+            ['rabbitmq:cacertFile: ["missing.pem"]: each is a file in PEM format', "No such file"],
+        ),
+        ({"rabbitmq:clientcertFile": __file__}, ["rabbitmq:clientcertFile", "PEM"]),
+        (
             {"rabbitmq:password": None, "rabbit-topology:topology": '{"vhost": "a@b"}'},
             ["2 problems", "rabbitmq:password: missing", "topology.vhost"],
         ),
