@@ -20,6 +20,7 @@ from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroke
 from rabbit_topology import urls
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import Management, NotFoundError
+from rabbit_topology.model import QueueType
 from rabbit_topology.names import PREFIX
 from rabbit_topology.urls import Address
 
@@ -231,14 +232,25 @@ class Access:
         return found
 
     def effective_policy(
-        self, vhost: str, name: str, apply_to: str, *, operator: bool = False, but: str = ""
+        self,
+        vhost: str,
+        name: str,
+        apply_to: str,
+        *,
+        operator: bool = False,
+        but: str = "",
+        kind: QueueType | None = None,
     ) -> dict[str, Any]:
-        """Return the definition of the one policy, other than ``but``, that applies to a name."""
-        others = {"queues": "exchanges", "exchanges": "queues"}[apply_to]
+        """Return the definition of the one policy, other than ``but``, that applies to a name.
+
+        ``kind`` is the type of a queue: some policies are for queues of one type only.
+        """
         matching = [
             it
             for it in self.policies(vhost, operator=operator)
-            if others not in it["apply-to"] and it["name"] != but and matches(it["pattern"], name)
+            if _applies(it["apply-to"], apply_to, kind)
+            and it["name"] != but
+            and matches(it["pattern"], name)
         ]
         best: dict[str, Any] = max(matching, key=lambda it: it["priority"], default={})
         definition: dict[str, Any] = best.get("definition", {})
@@ -296,6 +308,15 @@ class Access:
             stack_timeout=_CONNECT_SECONDS * 2,
             client_properties={"connection_name": "rabbit-topology"},
         )
+
+
+def _applies(stated: str, apply_to: str, kind: QueueType | None) -> bool:
+    if stated in ("all", apply_to):
+        return True
+    if apply_to == "exchanges" or stated == "exchanges":
+        return False
+    # classic_queues, quorum_queues or streams, from 3.12 on
+    return kind is None or stated.startswith(kind)
 
 
 def matches(pattern: str, name: str) -> bool:

@@ -16,6 +16,7 @@ from rabbit_topology import base, rules_services
 from rabbit_topology.access import Access
 from rabbit_topology.component import TopologyArgs
 from rabbit_topology.errors import ConfigError, Problem
+from rabbit_topology.management import Management
 from rabbit_topology.parse import Stack, read
 
 PROJECT = "rabbit-topology"

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -31,16 +32,19 @@ from rabbit_topology.access import Access, NoAmqpError
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import TYPE_ARGUMENT, QueueType
-from rabbit_topology.names import PREFIX
 
 STREAM_PATIENCE_SECONDS = 1.5
 """How long a stream's first message may take to arrive before the stream counts as empty."""
 
+STRATEGY = "dead-letter-strategy"
+_TARGET, _TARGET_KEY = "dead-letter-exchange", "dead-letter-routing-key"
+_LIFETIME_KEYS = ("message-ttl", _TARGET, _TARGET_KEY, STRATEGY)
+
 _LEAVING_SECONDS = 1.0
 """How long a consumer that is going away may take, before the statistics are waited for."""
 
-_TICK_SECONDS = 6.0
-"""A quorum queue counts all that it holds every 5 s, unless the broker is told otherwise."""
+_SIDE_BY_SIDE = 32
+"""So many queues are asked at once: each may have to wait for the broker's statistics."""
 
 TICK_PATIENCE_SECONDS = 60.0
 """How long two rounds of statistics may take, 10 s by default, before asking is given up."""
@@ -53,13 +57,18 @@ class Contents:
     ready: int
     unacknowledged: int
     consumers: int
-    dead_lettering: int = 0
-    """Messages that stay until the dead-letter target has confirmed them, at least once."""
+    dead_letters: int = 0
+    """Messages that a quorum queue keeps until their dead-letter target has confirmed them."""
+
+    @property
+    def messages(self) -> int:
+        """How many messages would be lost with it."""
+        return self.ready + self.unacknowledged + self.dead_letters
 
     @property
     def empty(self) -> bool:
-        """No message is in it, neither waiting nor with a consumer."""
-        return not (self.ready or self.unacknowledged or self.dead_lettering)
+        """No message is in it: neither waiting, nor with a consumer, nor on its way out."""
+        return self.messages == 0
 
     @property
     def in_use(self) -> bool:
@@ -67,9 +76,9 @@ class Contents:
         return not self.empty or self.consumers > 0
 
     def __str__(self) -> str:
-        waiting = f"{self.dead_lettering:,} being dead-lettered, " if self.dead_lettering else ""
+        dead = f"{self.dead_letters:,} not dead-lettered yet, " if self.dead_letters else ""
         return (
-            f"{self.ready:,} ready, {self.unacknowledged:,} unacknowledged, {waiting}"
+            f"{self.ready:,} ready, {self.unacknowledged:,} unacknowledged, {dead}"
             f"{self.consumers:,} consumer{'' if self.consumers == 1 else 's'}"
         )
 
@@ -107,11 +116,32 @@ def queue_type(described: Mapping[str, Any]) -> QueueType:
     return QueueType.CLASSIC
 
 
+def lifetime(access: Access, vhost: str, described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return how long a described queue keeps a message, and where that goes then.
+
+    By the keys of policies. An argument of the queue's comes before a policy, but for the time to
+    live: of that the shortest counts.
+    """
+    name, kind = described["name"], queue_type(described)
+    sources = [
+        {key.removeprefix("x-"): it for key, it in described.get("arguments", {}).items()},
+        access.effective_policy(vhost, name, "queues", operator=True, kind=kind),
+        access.effective_policy(vhost, name, "queues", kind=kind),
+    ]
+    found = {}
+    for key in _LIFETIME_KEYS:
+        values = [it[key] for it in sources if key in it]
+        if values:
+            found[key] = min(values) if key == "message-ttl" else values[0]
+    return found
+
+
 def read(access: Access, vhost: str, name: str) -> Contents | None:
     """Return what a queue holds, None if it does not exist.
 
-    Exact, and immediate but for one case: messages that consumers of a quorum queue hold are
-    known when the broker's statistics have gone round, and until then this waits.
+    Exact, and immediate but for one case: messages that consumers of a quorum queue hold, or that
+    it still has to dead-letter, are known when the broker's statistics have gone round, and until
+    then this waits.
 
     Raises:
         BrokerError: The broker cannot be asked, or its answer cannot be trusted.
@@ -122,39 +152,25 @@ def read(access: Access, vhost: str, name: str) -> Contents | None:
     kind = queue_type(described)
     try:
         declared = _declared(access, vhost, name)
-        if declared is None:
-            return None
-        ready, consumers = declared
-        if kind is QueueType.STREAM:
+    except NoAmqpError as error:
+        return _without_amqp(access, vhost, name, kind, error)
+    if declared is None:
+        return None
+    ready, consumers = declared
+    match kind:
+        case QueueType.STREAM:
             held = ready or _first_of_stream(access, vhost, name)
             return Contents(ready=held, unacknowledged=0, consumers=consumers)
-    except NoAmqpError:
-        if kind is not QueueType.CLASSIC:
-            return _by_statistics(access, vhost, name)
-        listed = access.management.get(access.path("queues", vhost, name))
-        ready, consumers = 0, listed.get("consumers") or 0
-    if kind is QueueType.CLASSIC:
-        return _classic(access, vhost, name, ready, consumers)
-    if consumers == 0:
-        waiting = 0
-        if ready == 0 and dead_letters_at_least_once(access, vhost, described):
-            time.sleep(_TICK_SECONDS)
-            described = describe(access, vhost, name)
-            if described is None:
-                return None
-            waiting = _dead_lettering(described)
-        return Contents(ready=ready, unacknowledged=0, consumers=0, dead_lettering=waiting)
+        case QueueType.CLASSIC:
+            return _classic(access, vhost, name, ready, consumers)
+    if consumers == 0 and not _keeps_dead_letters(access, vhost, described):
+        return Contents(ready=ready, unacknowledged=0, consumers=0)
     settled = _by_statistics(access, vhost, name)
-    return settled and Contents(
-        ready=max(ready, settled.ready),
-        unacknowledged=settled.unacknowledged,
-        consumers=consumers,
-        dead_lettering=settled.dead_lettering,
-    )
+    return settled and replace(settled, ready=max(ready, settled.ready), consumers=consumers)
 
 
 def quick(access: Access, vhost: str, name: str) -> Contents | None:
-    """Return what a queue holds without waiting for statistics: for previews, not for verdicts.
+    """Return what a queue holds without waiting for statistics: never for a verdict.
 
     The unacknowledged messages of a quorum queue with consumers may be some seconds old.
     """
@@ -171,22 +187,15 @@ def quick(access: Access, vhost: str, name: str) -> Contents | None:
         return Contents(ready=ready, unacknowledged=unacknowledged, consumers=0)
     if declared is None:
         return None
+    hidden = 0
+    if queue_type(described) is QueueType.QUORUM:
+        hidden = max(0, (described.get("messages") or 0) - ready - unacknowledged)
     ready, consumers = declared
-    waiting = _dead_lettering(described) if queue_type(described) is QueueType.QUORUM else 0
     if queue_type(described) is QueueType.STREAM:
         ready = ready or _first_of_stream(access, vhost, name)
     return Contents(
-        ready=ready, unacknowledged=unacknowledged, consumers=consumers, dead_lettering=waiting
+        ready=ready, unacknowledged=unacknowledged, consumers=consumers, dead_letters=hidden
     )
-
-
-def dead_letters_at_least_once(access: Access, vhost: str, described: Mapping[str, Any]) -> bool:
-    """Tell whether a queue keeps what it dead-letters until the target has confirmed it."""
-    key = "dead-letter-strategy"
-    stated = described.get("arguments", {}).get(f"x-{key}")
-    if stated is None and queue_type(described) is QueueType.QUORUM:
-        stated = access.effective_policy(vhost, described["name"], "queues").get(key)
-    return bool(stated == "at-least-once")
 
 
 def ready(access: Access, vhost: str, name: str) -> int:
@@ -220,25 +229,46 @@ def _published(access: Access, path: str, key: str) -> tuple[int, float]:
     return found.get(key, 0), found.get(f"{key}_details", {}).get("rate", 0.0)
 
 
-def survey(access: Access, vhost: str) -> dict[str, Contents]:
-    """Return what each queue of a vhost holds, helpers of unfinished runs left out.
-
-    Whether one is in use is exact, as in `read`; the number of messages that consumers of a
-    quorum queue hold may be some seconds old.
-    """
+def names(access: Access, vhost: str) -> list[str]:
+    """Return the names of a vhost's queues, but for exclusive ones: they go with a connection."""
     try:
-        listed = access.management.get(
-            f"{access.path('queues', vhost)}?disable_stats=true&enable_queue_totals=true"
-        )
+        listed = access.management.get(f"{access.path('queues', vhost)}?disable_stats=true")
     except NotFoundError:
-        return {}
-    return {
-        it["name"]: found
-        for it in listed
-        if not it["name"].startswith(PREFIX)
-        and not it.get("exclusive")
-        and (found := quick(access, vhost, it["name"]))
-    }
+        return []
+    return [it["name"] for it in listed if not it.get("exclusive")]
+
+
+def dead_lettering(access: Access, vhost: str, exchange: str) -> Iterator[tuple[str, str | None]]:
+    """Yield the queues in use that dead-letter to an exchange by its name, and by which key.
+
+    No key means that messages keep theirs.
+    """
+    by_policy = any(_TARGET in it["definition"] for it in access.policies(vhost))
+    for it in access.management.get(f"{access.path('queues', vhost)}?disable_stats=true"):
+        if not by_policy and f"x-{_TARGET}" not in it["arguments"]:
+            continue
+        found = lifetime(access, vhost, it)
+        if found.get(_TARGET) != exchange:
+            continue
+        held = quick(access, vhost, it["name"])
+        if held and held.in_use:
+            yield it["name"], found.get(_TARGET_KEY)
+
+
+def survey(
+    access: Access,
+    vhost: str,
+    ask: Callable[[Access, str, str], Contents | None] = quick,
+    only: Callable[[str], bool] = lambda _name: True,
+) -> dict[str, Contents]:
+    """Return what each queue of a vhost holds that ``only`` says yes to, by name.
+
+    Asked with `quick` for an overview, with `read` for a verdict.
+    """
+    wanted = [name for name in names(access, vhost) if only(name)]
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
+        found = threads.map(lambda name: ask(access, vhost, name), wanted)
+        return {name: it for name, it in zip(wanted, found, strict=True) if it}
 
 
 def wait_until_empty(
@@ -256,10 +286,13 @@ def wait_until_empty(
     """
     deadline = time.monotonic() + patience
     last, leader, zero_since = 0, None, 0.0
+    hidden: bool | None = None
     while True:
         described, declared = describe(access, vhost, name), _declared(access, vhost, name)
         if described is None or declared is None:
             return True
+        if hidden is None:
+            hidden = _keeps_dead_letters(access, vhost, described)
         ready, consumers = declared
         if ready:
             return False
@@ -268,9 +301,7 @@ def wait_until_empty(
             raise _not_answering(access, name)
         total = described.get("messages", 0)
         if total == 0:
-            exact = not quorum or (
-                consumers == 0 and not dead_letters_at_least_once(access, vhost, described)
-            )
+            exact = not quorum or (consumers == 0 and not hidden)
             # Of a leader on another node, or one just elected, the number may be missing.
             if exact or (last and described.get("leader") == leader):
                 return True
@@ -319,11 +350,39 @@ def _classic(access: Access, vhost: str, name: str, ready: int, consumers: int) 
     )
 
 
-def _dead_lettering(described: Mapping[str, Any]) -> int:
-    total, *others = (
-        described.get(key) or 0 for key in ("messages", "messages_ready", "messages_unacknowledged")
-    )
-    return max(0, total - sum(others))
+def _without_amqp(
+    access: Access, vhost: str, name: str, kind: QueueType, error: NoAmqpError
+) -> Contents | None:
+    """Return what the management API alone can tell, which is never that a queue is unused.
+
+    Raises:
+        BrokerError: It looks unused. Only a classic queue can be deleted on that condition.
+    """
+    if kind is QueueType.CLASSIC:
+        listed = access.management.get(access.path("queues", vhost, name))
+        return _classic(access, vhost, name, 0, listed.get("consumers") or 0)
+    if kind is QueueType.STREAM:
+        said = f"stream {name!r} can be read over AMQP only, and {error}"
+        raise BrokerError(access.management.endpoint, said)
+    found = _by_statistics(access, vhost, name)
+    if found and not found.in_use:
+        raise BrokerError(
+            access.management.endpoint,
+            f"queue {name!r} is empty as far as the management API knows, some seconds ago; only "
+            f"AMQP tells for certain, and {error}",
+        )
+    return found
+
+
+def _keeps_dead_letters(access: Access, vhost: str, described: Mapping[str, Any]) -> bool:
+    """Tell whether a quorum queue dead-letters at least once.
+
+    What is on its way to the dead-letter target is then neither ready nor with a consumer, and
+    only the statistics know of it.
+    """
+    if queue_type(described) is not QueueType.QUORUM:
+        return False
+    return lifetime(access, vhost, described).get(STRATEGY) == "at-least-once"
 
 
 def _not_answering(access: Access, name: str) -> BrokerError:
@@ -364,11 +423,12 @@ def _by_statistics(access: Access, vhost: str, name: str) -> Contents | None:
         if reductions is not None and reductions not in seen:
             seen.append(reductions)
         if len(seen) > 2:
+            ready, unacknowledged = answer["messages_ready"], answer["messages_unacknowledged"]
             return Contents(
-                ready=answer["messages_ready"],
-                unacknowledged=answer["messages_unacknowledged"],
+                ready=ready,
+                unacknowledged=unacknowledged,
                 consumers=answer["consumers"],
-                dead_lettering=_dead_lettering(answer),
+                dead_letters=max(0, answer["messages"] - ready - unacknowledged),
             )
         time.sleep(0.25)
     raise BrokerError(

@@ -23,6 +23,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
@@ -30,7 +32,7 @@ from urllib.parse import quote
 from pika.exceptions import ChannelClosedByBroker
 
 from rabbit_topology import contents, shovel
-from rabbit_topology.access import LOCK_QUEUE, Access
+from rabbit_topology.access import LOCK_QUEUE, Access, NoAmqpError
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import ByName, Queue, QueueType, Route
@@ -55,18 +57,18 @@ _SHOVEL_ENDS_SECONDS = 5.0
 _STATISTICS_SECONDS = 6.0
 """One round of the broker's statistics and a little more. They show a rate for two."""
 
+_ACCEPT = "rabbit-topology:safety.published_by_name: accept"
 _BY_NAME = (
     "the broker confirms and discards those that are on their way when it deletes the queue. Stop "
     "these publishers while this runs, or have them publish through an exchange that is bound to "
-    "the queue, or accept the loss: rabbit-topology:safety.published_by_name: accept"
+    f"the queue, or accept the loss: {_ACCEPT}"
 )
 
-_LIFETIME_KEYS = (
-    "message-ttl",
-    "dead-letter-exchange",
-    "dead-letter-routing-key",
-)
 _DROPPING_KEYS = {"max-length", "max-length-bytes", "max-in-memory-length", "expires"}
+_UNLIMITED_FROM = (4, 0)
+"""From here on a quorum queue drops what is returned 20 times, unless it is told not to: a queue
+that is full, or on a node that is down, returns what comes out of a helper at once."""
+
 _NEUTRAL = {"max-length": 2**40}
 """A policy needs a definition; this one changes nothing."""
 
@@ -97,11 +99,25 @@ class Handover:
         """The queue, and the exchange to it, that takes what the queue held before."""
         return own_name("drained", self.name)
 
-    def shadow(self, route: Route) -> None:
-        """Give ``route``, which is about to be unbound, a second way into the queue."""
-        if not self._exists("queues", self.name):
+    def check(self, new: Queue) -> None:
+        """Look for what stands in the way, and touch nothing.
+
+        Raises:
+            BrokerError: The queue cannot be replaced by ``new`` without loss.
+        """
+        described = contents.describe(self.access, self.vhost, self.name)
+        if described is not None:
+            self._check(self._quorum(described, new))
+
+    def shadow(self, route: Route, new: Queue | None) -> None:
+        """Give ``route``, which is about to be unbound, a second way into the queue.
+
+        ``new`` is what replaces the queue; None if it stays, and its source is replaced.
+        """
+        described = contents.describe(self.access, self.vhost, self.name)
+        if described is None:
             return  # nothing left to lead to
-        self._begin()
+        self._begin(described, new)
         self.access.bind(
             self.vhost, route.source, "e", self.stand_in, route.routing_key, route.arguments
         )
@@ -118,11 +134,12 @@ class Handover:
         old_type = contents.queue_type(described)
         if old_type is QueueType.STREAM:
             self._check_empty_stream()
-        self._begin()
+        quorum = self._quorum(described, new)
+        self._begin(described, new)
         try:
-            self._hold(described, quorum=QueueType.QUORUM in (old_type, new.type))
+            self._hold(described, quorum=quorum)
             self._check_cut_off()
-            self._drain(quorum=QueueType.QUORUM in (old_type, new.type), described=described)
+            self._drain(described, quorum=quorum)
             if old_type is new.type is QueueType.QUORUM:
                 time.sleep(CANCEL_SECONDS)
         except BaseException:
@@ -151,8 +168,13 @@ class Handover:
                 wait_until_left(0)
                 time.sleep(SETTLE_SECONDS)  # for what is between the two queues
         self._switch_back()
-        for queue in (self.drained, self.holding):
-            self._delete_emptied(queue, returning)
+        with ThreadPoolExecutor() as threads:  # each may wait for the broker's statistics
+            jobs = [
+                threads.submit(copy_context().run, self._delete_emptied, queue, returning)
+                for queue in (self.drained, self.holding)
+            ]
+            for job in jobs:
+                job.result()
         self._remove_helpers(returning)
 
     def _switch_back(self) -> None:
@@ -160,8 +182,11 @@ class Handover:
             with self.access.channel(self.vhost) as channel:
                 channel.queue_bind(self.name, self.stand_in)
                 channel.queue_unbind(self.holding, self.stand_in)
-            for it in self.access.bindings("exchanges", self.vhost, self.stand_in, "destination"):
-                self.access.copy_binding(self.vhost, it, destination=("q", self.name))
+            self._bind_again()
+
+    def _bind_again(self) -> None:
+        for it in self.access.bindings("exchanges", self.vhost, self.stand_in, "destination"):
+            self.access.copy_binding(self.vhost, it, destination=("q", self.name))
 
     def is_shadowed(self) -> bool:
         """Tell whether a stand-in is there: a handover was begun and not finished."""
@@ -171,17 +196,62 @@ class Handover:
         """Tell whether publishers are led into the holding queue."""
         return self._exists("queues", self.holding)
 
-    def _begin(self) -> None:
+    @staticmethod
+    def _quorum(described: dict[str, Any], new: Queue) -> bool:
+        """Tell whether helpers are quorum queues: as safe as the safer of the two."""
+        return QueueType.QUORUM in (contents.queue_type(described), new.type)
+
+    def _begin(self, described: dict[str, Any], new: Queue | None) -> None:
         """Make the stand-in, once, after all that can fail has been looked at."""
         self.access.lock(self.vhost)
         if self.is_shadowed():
             return
-        shovel.check_available(self.access)
-        self._check_by_name()
+        if new is not None:
+            self._check(self._quorum(described, new))
+            self._check_by_name()
         with self.access.channel(self.vhost) as channel:
             channel.exchange_declare(self.stand_in, "fanout", durable=True)
             if not self.is_held():
                 channel.queue_bind(self.name, self.stand_in)
+
+    def _check(self, quorum: bool) -> None:
+        shovel.check_available(self.access)
+        for helper in (self.holding, self.drained):
+            self._check_operator_policy(helper, quorum)
+        self._check_dead_letters()
+
+    def _check_operator_policy(self, helper: str, quorum: bool) -> None:
+        kind = QueueType.QUORUM if quorum else QueueType.CLASSIC
+        applied = self.access.effective_policy(
+            self.vhost, helper, "queues", operator=True, kind=kind
+        )
+        if limited := _DROPPING_KEYS & applied.keys():
+            raise BrokerError(
+                self.access.management.endpoint,
+                f"an operator policy applies to the queue {helper!r}, which is to hold messages of "
+                f"{self.name} meanwhile, and sets {', '.join(sorted(limited))}: it could drop "
+                "them; narrow its pattern and run again",
+            )
+
+    def _check_dead_letters(self) -> None:
+        """Raise if another queue could dead-letter to this one by its name.
+
+        That is no publishing that the broker's statistics know of.
+        """
+        if self.by_name is ByName.ACCEPT:
+            return
+        for sender, key in contents.dead_lettering(self.access, self.vhost, ""):
+            # Its own come round in a cycle, which the broker ends in the queue as in a helper.
+            ours = sender in (self.name, self.holding, self.drained)
+            if not ours and key in (None, self.name):
+                raise BrokerError(
+                    self.access.management.endpoint,
+                    f"queue {self.name} cannot be replaced without loss while queue {sender}, which"
+                    " is in use, dead-letters to it by its name, through the default exchange: the "
+                    "broker drops what comes while it is away. Have it dead-letter to an exchange "
+                    "that is bound to the queue, or let it become empty and unused, or accept the "
+                    f"loss: {_ACCEPT}",
+                )
 
     def _check_by_name(self) -> None:
         """Raise if messages come to a queue that has no bindings; wait for old rates to fade."""
@@ -238,7 +308,7 @@ class Handover:
                 channel.queue_unbind(self.name, self.stand_in)
         self.report(f"queue {self.name}: what is published now is held in {self.holding}")
 
-    def _drain(self, *, quorum: bool, described: dict[str, Any]) -> None:
+    def _drain(self, described: dict[str, Any], *, quorum: bool) -> None:
         """Move and wait until the queue is exactly empty, then delete it at once."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         time.sleep(SETTLE_SECONDS)
@@ -255,11 +325,14 @@ class Handover:
                 raise BrokerError(
                     self.access.management.endpoint,
                     f"queue {self.name}: its consumers still hold messages after "
-                    f"{PATIENCE_SECONDS:.0f} s ({self._quick(self.name)}); everything was put "
-                    "back, run again when they are done, or stop them",
+                    f"{PATIENCE_SECONDS:.0f} s, or it cannot get rid of its dead letters "
+                    f"({self._quick(self.name)}); everything was put back, run again when they "
+                    "are done, or stop them",
                 ) from None
-            if empty and delete_empty(self.access, self.vhost, self.name):
-                return
+            if empty:
+                self._check_dead_letters()
+                if delete_empty(self.access, self.vhost, self.name):
+                    return
             self._declare_helper(self.drained, described, quorum=quorum)
             with self.access.channel(self.vhost) as channel:
                 channel.exchange_declare(self.drained, "fanout", durable=True)
@@ -282,7 +355,15 @@ class Handover:
 
     def _move(self, source: str, exchange: str) -> None:
         what = f"{'out of' if source == self.name else 'back into'} queue {self.name}"
-        shovel.move(self.access, self.vhost, source, exchange, what=what, report=self.report)
+        shovel.move(
+            self.access,
+            self.vhost,
+            source,
+            exchange,
+            what=what,
+            report=self.report,
+            patience=PATIENCE_SECONDS,
+        )
 
     def _declare_helper(self, name: str, described: dict[str, Any], *, quorum: bool) -> None:
         """Declare a queue that keeps what the original would keep, for as long as it would.
@@ -291,25 +372,16 @@ class Handover:
         expired comes back to life. It has no length limit: what is too much is dropped when it
         is back in the queue, oldest first, as it would have been.
         """
-        effective = {
-            **self.access.effective_policy(self.vhost, self.name, "queues"),
-            **self.access.effective_policy(self.vhost, self.name, "queues", operator=True),
-        }
+        self._check_operator_policy(name, quorum)
         arguments: dict[str, Any] = {"x-queue-type": "quorum" if quorum else "classic"}
-        for key in _LIFETIME_KEYS:
-            value = described.get("arguments", {}).get(f"x-{key}", effective.get(key))
-            if value is not None:
-                arguments[f"x-{key}"] = value
-        limited = _DROPPING_KEYS & set(
-            self.access.effective_policy(self.vhost, name, "queues", operator=True)
-        )
-        if limited:
-            raise BrokerError(
-                self.access.management.endpoint,
-                f"an operator policy applies to the holding queue {name!r} and sets "
-                f"{', '.join(sorted(limited))}: it could drop what is held there; narrow its "
-                "pattern and run again",
-            )
+        kept = contents.lifetime(self.access, self.vhost, described)
+        if not quorum:
+            kept.pop(contents.STRATEGY, None)
+        elif contents.STRATEGY in kept:
+            arguments["x-overflow"] = "reject-publish"  # what "at least once" asks for
+        arguments |= {f"x-{key}": value for key, value in kept.items()}
+        if quorum and self.access.management.version >= _UNLIMITED_FROM:
+            arguments["x-delivery-limit"] = -1
         if self.access.policies(self.vhost):
             self.access.override_policy(self.vhost, name, name, "queues", _NEUTRAL)
         with self.access.channel(self.vhost) as channel:
@@ -319,13 +391,21 @@ class Handover:
         deadline = time.monotonic() + _SHOVEL_ENDS_SECONDS
         while self._quick(queue).consumers and time.monotonic() < deadline:
             time.sleep(0.02)  # its shovel, on the way out
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not delete_if_empty(self.access, self.vhost, queue):
             self._move(queue, returning)
+            if time.monotonic() > deadline:
+                raise BrokerError(
+                    self.access.management.endpoint,
+                    f"queue {queue} cannot be emptied ({self._quick(queue)}): it holds messages of "
+                    f"queue {self.name}, and the next update goes on with them",
+                )
 
     def _remove_helpers(self, returning: str) -> None:
         for queue in (self.drained, self.holding):
             self.access.request_if_there("DELETE", "policies", self.vhost, queue)
-        with self.access.channel(self.vhost) as channel:
+        with self.access.rebinding, self.access.channel(self.vhost) as channel:
+            self._bind_again()  # what another replacement has bound to the stand-in meanwhile
             # The stand-in last: as long as it is there, a next run knows that something is left.
             for exchange in (self.drained, returning, self.stand_in):
                 channel.exchange_delete(exchange)
@@ -376,18 +456,39 @@ def delete_empty(access: Access, vhost: str, name: str) -> bool:
         if error.reply_code not in (404, 406):  # gone, or not empty any more
             raise
         return bool(error.reply_code == 404)
+    except NoAmqpError:
+        if not atomic:
+            raise
+        return _delete_unused(access, vhost, name)
+    return True
+
+
+def _delete_unused(access: Access, vhost: str, name: str) -> bool:
+    """Delete a classic queue over the management API if it is empty and has no consumers."""
+    path = f"{access.path('queues', vhost, name)}?if-empty=true&if-unused=true"
+    try:
+        access.management.request("DELETE", path)
+    except NotFoundError:
+        return True
+    except BrokerError as error:
+        if "PRECONDITION_FAILED" not in str(error):
+            raise
+        return False
     return True
 
 
 def leftovers(access: Access, vhost: str) -> list[str]:
     """Return the names of the exchanges and queues that an unfinished run has left in a vhost."""
     pattern = quote(f"^{re.escape(PREFIX)}")
-    query = f"?name={pattern}&use_regex=true&page=1&page_size=500&disable_stats=true"
+    query = f"?name={pattern}&use_regex=true&page_size=500&disable_stats=true"
     found: list[str] = []
     for kind in ("exchanges", "queues"):
-        try:
-            answer = access.management.get(access.path(kind, vhost) + query)
-        except NotFoundError:
-            return []
-        found += [it["name"] for it in answer["items"] if it["name"] != LOCK_QUEUE]
+        page, pages = 1, 1
+        while page <= pages:
+            try:
+                answer = access.management.get(f"{access.path(kind, vhost)}{query}&page={page}")
+            except NotFoundError:
+                return []
+            found += [it["name"] for it in answer["items"] if it["name"] != LOCK_QUEUE]
+            page, pages = page + 1, answer.get("page_count", 1)
     return found

@@ -189,10 +189,10 @@ def _reasons(
     found = (contents.read if forgets and patience else contents.quick)(access, vhost, name)
     if found is None or found.empty:
         return
-    if forgets and found.dead_lettering:
+    if forgets and found.dead_letters:
         yield (
             f"dead-letter-strategy: at-least-once -> {after.get('dead-letter-strategy', 'none')}: "
-            f"{found.dead_lettering:,} messages still wait for their dead-letter target to take "
+            f"{found.dead_letters:,} messages still wait for their dead-letter target to take "
             "them, the broker would delete those"
         )
     for key in sorted(lowered):

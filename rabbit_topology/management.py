@@ -58,7 +58,7 @@ class Management:
     @cached_property
     def version(self) -> tuple[int, ...]:
         """RabbitMQ's version, for example ``(4, 0, 5)``."""
-        found = re.findall(r"\d+", self.get("/overview")["rabbitmq_version"])
+        found = re.findall(r"\d+", self.stated_version())
         return tuple(map(int, found[:3]))
 
     @cached_property
@@ -144,7 +144,7 @@ class Management:
                 f"rabbitmqctl set_user_tags {self.username} administrator, or use another user",
             )
 
-    def version(self) -> str:
+    def stated_version(self) -> str:
         """Return RabbitMQ's version, such as 4.0.5; raises as `request` does."""
         return str(self.get("/overview?disable_stats=true")["rabbitmq_version"])
 

@@ -578,8 +578,8 @@ class SafetySettings(_Frozen):
     preview: Verdict = Verdict.WARN
     """What `pulumi preview` does when the update would be refused: `warn` or `error`."""
     published_by_name: ByName = ByName.REFUSE
-    """Replacing a queue that messages are published to by its name, through the default exchange:
-    `refuse`, or `accept` that the broker confirms and discards those on their way."""
+    """Replacing what gets messages by its name, published through the default exchange or
+    dead-lettered: `refuse`, or `accept` that the broker discards those on their way."""
 
 
 class Ignore(_Frozen):

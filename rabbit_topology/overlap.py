@@ -14,13 +14,14 @@ Source: "Alternate Exchanges", "Exchange to Exchange Bindings", RabbitMQ documen
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rabbit_topology import handover
+from rabbit_topology import contents, handover
 from rabbit_topology.access import Access
-from rabbit_topology.model import Exchange, Route
+from rabbit_topology.errors import BrokerError
+from rabbit_topology.model import ByName, Exchange, Route
 from rabbit_topology.names import own_name
 
 ALTERNATE = "alternate-exchange"
@@ -34,16 +35,66 @@ class Overlap:
     vhost: str
     name: str
     report: Callable[[str], None]
+    by_name: ByName = ByName.REFUSE
+    """What to do when messages come to the exchange by its name, with no publisher behind."""
 
     @property
     def stand_in(self) -> str:
         """The exchange that routes as the new one will; a policy has the same name."""
         return own_name("exchange", self.name)
 
-    def shadow(self, route: Route, new: Exchange, outgoing: Sequence[Route]) -> None:
-        """Give ``route``, which leads here and is about to be unbound, a second way on."""
+    def check(self, new: Exchange) -> None:
+        """Look for what stands in the way, and touch nothing.
+
+        Raises:
+            BrokerError: The exchange cannot be replaced by ``new`` without loss.
+        """
+        if ALTERNATE in new.arguments:
+            raise self._refused(
+                f"its argument {ALTERNATE} would take what is published before its bindings are "
+                "made: leave it out, and set it by a policy"
+            )
+        if self.by_name is ByName.ACCEPT:
+            return
+        senders = [
+            *(
+                f"queue {it}"
+                for it, _ in contents.dead_lettering(self.access, self.vhost, self.name)
+            ),
+            *(f"exchange {it}" for it in self._alternates()),
+        ]
+        if senders:
+            raise self._refused(
+                f"{', '.join(senders)} sends on to it what is dead-lettered or unroutable, and the "
+                "broker drops what comes while it is away. Have that sent to another exchange "
+                "meanwhile, or accept the loss: rabbit-topology:safety.published_by_name: accept"
+            )
+
+    def _refused(self, reason: str) -> BrokerError:
+        said = f"exchange {self.name} cannot be replaced without loss: {reason}"
+        return BrokerError(self.access.management.endpoint, said)
+
+    def _alternates(self) -> Iterator[str]:
+        """Yield the exchanges whose alternate exchange this is."""
+        by_policy = any(ALTERNATE in it["definition"] for it in self.access.policies(self.vhost))
+        for it in self.access.management.get(
+            f"{self.access.path('exchanges', self.vhost)}?disable_stats=true"
+        ):
+            stated = it["arguments"]
+            if by_policy and ALTERNATE not in stated:
+                stated = self.access.effective_policy(self.vhost, it["name"], "exchanges")
+            if stated.get(ALTERNATE) == self.name:
+                yield it["name"]
+
+    def shadow(
+        self, route: Route, new: Exchange, outgoing: Sequence[Route], *, replaced: bool
+    ) -> None:
+        """Give ``route``, which leads here and is about to be unbound, a second way on.
+
+        Without ``replaced`` the exchange stays, and the source of the route is replaced.
+        """
         with self.access.rebinding:
-            self._stand_in(new, outgoing)
+            self._stand_in(new, outgoing, check=replaced)
             self.access.bind(
                 self.vhost, route.source, "e", self.stand_in, route.routing_key, route.arguments
             )
@@ -53,7 +104,7 @@ class Overlap:
         if not self.access.exists("exchanges", self.vhost, self.name):
             return
         with self.access.rebinding:
-            self._stand_in(new, outgoing)
+            self._stand_in(new, outgoing, check=True)
             for it in self._bindings(self.name, "source"):
                 # What the stack manages is unbound by now: these are bindings of others.
                 self.access.copy_binding(self.vhost, it, source=self.stand_in)
@@ -89,8 +140,10 @@ class Overlap:
     def _users_policy(self) -> dict[str, Any]:
         return self.access.effective_policy(self.vhost, self.name, "exchanges", but=self.stand_in)
 
-    def _stand_in(self, new: Exchange, outgoing: Sequence[Route]) -> None:
+    def _stand_in(self, new: Exchange, outgoing: Sequence[Route], *, check: bool) -> None:
         self.access.lock(self.vhost)
+        if check and not self.is_shadowed():
+            self.check(new)
         arguments = dict(new.arguments)
         effective = self._users_policy()
         if ALTERNATE in effective and ALTERNATE not in arguments:

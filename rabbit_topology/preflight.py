@@ -39,7 +39,7 @@ def check(access: Access, topologies: Sequence[Topology], stack: Stack, *, secre
     """
     try:
         access.management.check_administrator()
-        version, denied = access.management.version(), access.management.denied_features()
+        version, denied = access.management.stated_version(), access.management.denied_features()
         advise(stack, version, denied, secret=secret)
         for topology in topologies:
             _complete(access, topology)

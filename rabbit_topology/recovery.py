@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from rabbit_topology import handover
+from rabbit_topology import contents, handover
 from rabbit_topology.access import Access
 from rabbit_topology.handover import Handover
 from rabbit_topology.management import NotFoundError
@@ -36,7 +36,8 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
     """Give back what is held and remove the helpers; return what belongs to nothing declared.
 
     A queue or exchange that was deleted and not yet declared again is declared as the topology
-    says, since the engine may believe that it is there.
+    says, since the engine may believe that it is there. A queue that the topology no longer has
+    gets back what it held, so that its removal is judged by that.
 
     Raises:
         LockedError: The run that left it is still at work.
@@ -55,13 +56,13 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if not access.exists("exchanges", vhost, name):
             access.declare("exchanges", vhost, name, exchange.declaration())
         overlap.give_back(exchange)
-    for name, queue in topology.queues.items():
+    for name in dict.fromkeys([*topology.queues, *contents.names(access, vhost)]):
         taken = Handover(access=access, vhost=vhost, name=name, report=report)
         if taken.stand_in not in found:
             continue
         report(f"queue {name}: completing what an earlier run began")
         if not access.exists("queues", vhost, name):
-            access.declare("queues", vhost, name, queue.declaration())
+            access.declare("queues", vhost, name, topology.queues[name].declaration())
         taken.give_back()
     return find(access, topology)
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -26,10 +27,10 @@ import pulumi
 
 from rabbit_topology import contents, handover, limits, policies
 from rabbit_topology.access import Access
-from rabbit_topology.errors import TopologyError
+from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.handover import Handover
 from rabbit_topology.hooks import Hooks
-from rabbit_topology.management import NotFoundError
+from rabbit_topology.management import NotFoundError, UnreachableError
 from rabbit_topology.model import (
     DEFAULT_VHOST,
     ByName,
@@ -89,13 +90,19 @@ class Safety:
     """Known from the first hook on: endpoint and credentials may be outputs of other resources."""
     _resources: dict[str, pulumi.Resource] = field(default_factory=dict)
     _taken: set[str] = field(default_factory=set)
+    """What is being replaced, by kind and name."""
+    _shadowed: dict[str, set[str]] = field(default_factory=dict)
+    """By kind and name of a destination: its bindings that are gone, and not yet made again."""
+    _turns: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """So that a binding is not shadowed by a stand-in that is just being removed."""
     _guard: Lock = field(default_factory=Lock)
     # Threads of our own: those of the event loop may all be waiting for registrations, which the
     # engine answers only when a hook has ended.
     _threads: ThreadPoolExecutor = field(
         default_factory=lambda: ThreadPoolExecutor(thread_name_prefix="rabbit-topology")
     )
-    _surveyed: dict[str, contents.Contents] | None = None
+    _verdict: dict[str, contents.Contents] | BrokerError | None = None
+    """What is known of all queues at stake when the whole stack is destroyed."""
 
     def __post_init__(self) -> None:
         hooks = self.hooks
@@ -165,7 +172,7 @@ class Safety:
         vhost = old["name"]
         if pulumi.runtime.is_dry_run():
             return  # its queues are still there, and speak for themselves
-        left = await self._off_loop(contents.survey, self.access, vhost)
+        left = await self._off_loop(contents.survey, self.access, vhost, contents.read)
         in_use = {name: it for name, it in left.items() if it.in_use}
         if in_use:
             raise RefusedError(f"vhost {vhost} would be deleted with its queues", in_use)
@@ -178,6 +185,9 @@ class Safety:
         elif pulumi.runtime.is_dry_run():
             change = _changes(old["settings"], self.topology.exchanges[name].declaration())
             pulumi.info(f"exchange {name} is replaced ({change}); a stand-in routes meanwhile")
+            await self._off_loop(
+                self._foresee, self._overlap(name).check, self.topology.exchanges[name]
+            )
         else:
             self._taken.add(f"exchange {name}")
             await self._off_loop(
@@ -219,20 +229,25 @@ class Safety:
 
     async def after(self, new: Mapping[str, Any]) -> None:
         """Give back what was taken, once the resource that it was taken for is there again."""
-        if "destination" in new:
-            kind = new["destinationType"]
-            key = f"{kind} {new['destination']}"
-            if f"shadowed {key}" not in self._taken or key in self._taken:
-                return
-            self._taken.discard(f"shadowed {key}")
-            name = new["destination"]
-        else:
-            name = new["name"]
+        if "destination" not in new:
             kind = "exchange" if "type" in new["settings"] else "queue"
-            key = f"{kind} {name}"
-            if key not in self._taken:
-                return
-            self._taken -= {key, f"shadowed {key}"}
+            key = f"{kind} {new['name']}"
+            if key in self._taken:
+                self._taken.discard(key)
+                self._shadowed.pop(key, None)
+                await self._give_back(kind, new["name"])
+            return
+        route = _route(new)
+        key = f"{route.kind} {route.destination}"
+        async with self._turns[key]:
+            # Another binding to it may still be without its source: it needs the second way on.
+            waiting = self._shadowed.get(key, set())
+            waiting.discard(_identity(route))
+            if key in self._shadowed and not waiting and key not in self._taken:
+                del self._shadowed[key]
+                await self._give_back(route.kind, route.destination)
+
+    async def _give_back(self, kind: str, name: str) -> None:
         if kind == "queue":
             await self._off_loop(self._handover(name).give_back)
         else:
@@ -254,6 +269,7 @@ class Safety:
         if pulumi.runtime.is_dry_run():
             found = await self._off_loop(contents.quick, self.access, self.topology.vhost, name)
             pulumi.info(f"queue {name} is replaced ({change}); kept through it: {found}")
+            await self._off_loop(self._foresee, self._handover(name).check, queue)
             await self._off_loop(self._warn_of_publishing_by_name, name)
             return
         pulumi.info(f"queue {name} is replaced ({change})")
@@ -263,16 +279,22 @@ class Safety:
     async def _shadow(self, route: Route) -> None:
         if pulumi.runtime.is_dry_run():
             return
-        self._taken.add(f"shadowed {route.kind} {route.destination}")
-        if route.kind == "queue":
-            await self._off_loop(self._handover(route.destination).shadow, route)
-        elif route.destination in self.topology.exchanges:
-            await self._off_loop(
-                self._overlap(route.destination).shadow,
-                route,
-                self.topology.exchanges[route.destination],
-                self._outgoing(route.destination),
-            )
+        name, key = route.destination, f"{route.kind} {route.destination}"
+        # Else it is the source that is replaced, and the destination stays.
+        replaced = await self._is_registering(route.kind, name)
+        async with self._turns[key]:
+            self._shadowed.setdefault(key, set()).add(_identity(route))
+            if route.kind == "queue":
+                queue = self.topology.queues[name] if replaced else None
+                await self._off_loop(self._handover(name).shadow, route, queue)
+            elif name in self.topology.exchanges:
+                await self._off_loop(
+                    self._overlap(name).shadow,
+                    route,
+                    self.topology.exchanges[name],
+                    self._outgoing(name),
+                    replaced=replaced,
+                )
 
     def _change_policy(
         self, old: Mapping[str, Any], new: Mapping[str, Any], on_delete: OnDelete | None
@@ -354,18 +376,31 @@ class Safety:
 
         Deleted here and not by the provider, so that test and deletion are one step.
         """
-        found = contents.read(self.access, vhost, name)
         if pulumi.runtime.is_dry_run():
-            if found and found.in_use:
-                self._announce(
-                    f"would lose {found.ready + found.unacknowledged:,} messages in queue {name} "
-                    f"({found}): {fate.value}; `pulumi up` will refuse"
-                )
+            self._foresee(self._preview_deletion, vhost, name, fate)
             return
+        found = contents.read(self.access, vhost, name)
         if found is None:
             return
         if found.in_use or not (keep or handover.delete_empty(self.access, vhost, name)):
             raise RefusedError(fate.value, {name: found})
+
+    def _preview_deletion(self, vhost: str, name: str, fate: _Fate) -> None:
+        found = contents.read(self.access, vhost, name)
+        if found and found.in_use:
+            self._announce(
+                f"would lose {found.messages:,} messages in queue {name} ({found}): {fate.value}; "
+                "`pulumi up` will refuse"
+            )
+
+    def _foresee(self, check: Callable[..., None], *args: Any) -> None:
+        """Say in a preview what an update would be refused for."""
+        try:
+            check(*args)
+        except UnreachableError:
+            raise  # then nothing is known
+        except BrokerError as error:
+            self._announce(f"{error}; `pulumi up` will refuse")
 
     def _check_destruction(self) -> None:
         """Raise, before anything is deleted, if any queue that would be destroyed is in use."""
@@ -381,39 +416,37 @@ class Safety:
 
     def in_use_when_destroyed(self) -> dict[str, contents.Contents]:
         """Return the queues that go with the stack and are in use, and what they hold."""
-        vhost = self.topology.vhost
         with self._guard:
-            if self._surveyed is None:
-                self._surveyed = self._survey_without_shovels()
-        vhost_goes = vhost != DEFAULT_VHOST and not self.retains_vhost
-        in_use = {
-            name: it
-            for name, it in self._surveyed.items()
-            if it.in_use
-            # The queues of others are at stake only where the vhost goes with them.
-            and (name in self.topology.queues or vhost_goes)
-            and self._on_delete(name) is OnDelete.REFUSE
-        }
-        if not in_use:
-            return {}
-        with ThreadPoolExecutor() as threads:  # each may wait for the broker's statistics
-            exact = threads.map(lambda name: contents.read(self.access, vhost, name), in_use)
-            numbers = {name: it for name, it in zip(in_use, exact, strict=True) if it}
-        return {name: it for name, it in numbers.items() if it.in_use}
+            if self._verdict is None:
+                try:
+                    self._verdict = self._survey_without_shovels()
+                except BrokerError as error:
+                    self._verdict = error  # for all hooks: asking may have taken long
+        if isinstance(self._verdict, BrokerError):
+            raise self._verdict
+        return {name: it for name, it in self._verdict.items() if it.in_use}
 
     def _survey_without_shovels(self) -> dict[str, contents.Contents]:
-        """Return what each queue holds, once the stack's own shovels have let go of theirs.
+        """Return what each queue at stake holds, once the stack's shovels have let go of theirs.
 
         They depend on everything else, so they are deleted before anything else is.
         """
+        vhost = self.topology.vhost
         sources = {shovel.source_queue for shovel in self.topology.shovels.values()}
         deadline = time.monotonic() + _SHOVEL_ENDS_SECONDS
         while True:
-            found = contents.survey(self.access, self.topology.vhost)
+            found = contents.survey(self.access, vhost, contents.read, self._is_at_stake)
             leaving = (it for name, it in found.items() if name in sources and it.empty)
             if not any(it.consumers for it in leaving) or time.monotonic() > deadline:
                 return found
             time.sleep(0.1)
+
+    def _is_at_stake(self, name: str) -> bool:
+        """Tell whether a queue goes with the stack and may not be deleted with messages."""
+        # The queues of others are at stake only where the vhost goes with them.
+        vhost_goes = self.topology.vhost != DEFAULT_VHOST and not self.retains_vhost
+        goes = name in self.topology.queues or vhost_goes
+        return goes and self._on_delete(name) is OnDelete.REFUSE
 
     def _on_delete(self, name: str) -> OnDelete:
         queue = self.topology.queues.get(name)
@@ -445,16 +478,22 @@ class Safety:
 
     async def _fate(self, kind: str, vhost: str, key: str) -> _Fate:
         """Tell why a resource is deleted; raise if it is the whole stack and that would lose."""
-        resource = self._resources.get(f"{kind} {key}")
-        if resource is None or vhost != self.topology.vhost:
+        if f"{kind} {key}" not in self._resources or vhost != self.topology.vhost:
             return _Fate.REMOVED
-        urn = asyncio.ensure_future(resource.urn.future())
-        answered, _ = await asyncio.wait({urn}, timeout=_REGISTERING_SECONDS)
-        if not answered:
+        if await self._is_registering(kind, key):
             return _Fate.REPLACED
         if not pulumi.runtime.is_dry_run():
             await self._off_loop(self._check_destruction)
         return _Fate.DESTROYED
+
+    async def _is_registering(self, kind: str, key: str) -> bool:
+        """Tell whether the engine is not done with a resource of the stack."""
+        resource = self._resources.get(f"{kind} {key}")
+        if resource is None:
+            return False
+        urn = asyncio.ensure_future(resource.urn.future())
+        answered, _ = await asyncio.wait({urn}, timeout=_REGISTERING_SECONDS)
+        return not answered
 
     def _outgoing(self, exchange: str) -> list[Route]:
         return [route for route in self.topology.routes() if route.source == exchange]
@@ -469,7 +508,13 @@ class Safety:
         )
 
     def _overlap(self, name: str) -> Overlap:
-        return Overlap(access=self.access, vhost=self.topology.vhost, name=name, report=pulumi.info)
+        return Overlap(
+            access=self.access,
+            vhost=self.topology.vhost,
+            name=name,
+            report=pulumi.info,
+            by_name=self.settings.published_by_name,
+        )
 
     async def _off_loop(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """Run blocking work in a thread: the program and other hooks go on meanwhile."""

@@ -28,6 +28,12 @@ _POLL_SECONDS = 0.05
 _REPORT_SECONDS = 2.0
 _STILL_SECONDS = 2.0
 """A shovel that moves nothing for so long waits for messages that consumers have taken."""
+_REJECTED_SECONDS = 0.2
+"""How long to leave a target alone that takes none."""
+
+
+class StuckError(BrokerError):
+    """Messages do not get ahead; they are where they were."""
 
 
 def check_available(access: Access) -> None:
@@ -68,6 +74,7 @@ def move(
     *,
     what: str,
     report: Callable[[str], None],
+    patience: float,
 ) -> None:
     """Move what is ready in ``source`` to ``exchange`` until nothing is left.
 
@@ -76,11 +83,12 @@ def move(
     ``what`` names the move in reports, such as "back into queue orders".
 
     Raises:
+        StuckError: Nothing got ahead for ``patience`` seconds; the shovel is stopped.
         BrokerError: The broker cannot be asked, or refuses the shovel.
     """
     path = _path(access, vhost, source)
-    started = reported = time.monotonic()
-    total = left = contents.ready(access, vhost, source)
+    started = reported = progress = time.monotonic()
+    total = least = left = contents.ready(access, vhost, source)
     while left:
         # It ends by itself when it has moved, and had confirmed, as many as there are now.
         _start(access, vhost, source, exchange, until="queue-length")
@@ -94,7 +102,21 @@ def move(
                 reported = now
             if not left and now - changed > _STILL_SECONDS:
                 _stop(access, path)  # consumers took what it still counts on
+            elif now - max(changed, progress) > patience:
+                break
         left = contents.ready(access, vhost, source)
+        # What its target rejects comes back: only fewer than ever before is progress.
+        if left < least:
+            least, progress = left, time.monotonic()
+        elif left:
+            time.sleep(_REJECTED_SECONDS)
+        if left and time.monotonic() - progress > patience:
+            _stop(access, path)
+            raise StuckError(
+                access.management.endpoint,
+                f"none of {left:,} messages could be moved {what} for {patience:.0f} s: a consumer "
+                "has the queue for itself and takes none, or their target is full and rejects them",
+            )
     if total:
         seconds = time.monotonic() - started
         report(f"moved {total:,} messages {what} in {seconds:.1f} s")

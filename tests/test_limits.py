@@ -229,7 +229,7 @@ def test_what_waits_for_a_dead_letter_target_is_not_forgotten(lost):
         dead_letter_exchange="leads-on",
         dead_letter_strategy="at-least-once",
     )
-    waiting = Contents(ready=0, unacknowledged=0, consumers=0, dead_lettering=3)
+    waiting = Contents(ready=0, unacknowledged=0, consumers=0, dead_letters=3)
     for new in (
         None,
         policy(),

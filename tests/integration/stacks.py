@@ -20,7 +20,9 @@ import pika
 import yaml
 from pika.adapters.blocking_connection import BlockingChannel
 
+from rabbit_topology.access import Access
 from rabbit_topology.management import Management
+from rabbit_topology.urls import parse_host
 from toolchain.broker import Broker
 from toolchain.dev import backend_url
 
@@ -170,6 +172,12 @@ class Stack:
 
 def management(broker: Broker) -> Management:
     return Management(endpoint=broker.endpoint, username=broker.username, password=broker.password)
+
+
+def access_to(broker: Broker) -> Access:
+    """Return both ways to a broker, as the program has them."""
+    hosts = [parse_host(host, tls=False) for host in broker.hosts]
+    return Access(management=management(broker), addresses=hosts)
 
 
 def connect(broker: Broker, vhost: str, node: int = 0) -> pika.BlockingConnection:

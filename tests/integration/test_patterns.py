@@ -180,7 +180,7 @@ def test_dead_letter_waits_until_the_target_can_take_it(stack: Stack, client: Cl
         addresses=[parse_host(host, tls=False) for host in stack.broker.hosts],
     )
     found = contents.read(access, VHOST, "stuck")
-    assert found == contents.Contents(ready=0, unacknowledged=0, consumers=0, dead_lettering=1)
+    assert found == contents.Contents(ready=0, unacknowledged=0, consumers=0, dead_letters=1)
     assert found.in_use, "so the queue is not deleted with it"
 
 

@@ -166,6 +166,7 @@ def changes(vhost: str, scale: Scale) -> dict[str, Change]:
         "exchange topic to headers": exchange_change(vhost, {"type": "topic"}, {"type": "headers"}),
         "exchange durable": exchange_change(vhost, {"durable": False}, {}),
         "many ways in": _many_ways(vhost, classic, quorum),
+        "several exchanges": _several_exchanges(vhost),
         "exchange in the middle": _many_ways(vhost, classic, classic, {"type": "topic"}),
         "queue and exchange": _many_ways(vhost, quorum, classic, {"type": "topic"}),
         "expiring to a dead-letter queue": _expiring(vhost, {"q": quorum}),
@@ -253,6 +254,27 @@ def _many_ways(
             Publication(exchange="head", headers={"kind": "order"}, queues=["q"]),
         ],
         consumptions=[Consumption(queue="q"), Consumption(queue="other")],
+    )
+
+
+def _several_exchanges(vhost: str) -> Change:
+    """Exchanges that lead to the same queues, replaced side by side."""
+    names = [f"e{number}" for number in range(5)]
+    queues = {"q": {"type": "quorum"}, "r": {"type": "classic"}}
+    bindings = [
+        {"source": name, "queue": queue, "routing_key": "k"} for name in names for queue in queues
+    ]
+
+    def of(kind: str) -> Config:
+        return config(vhost, queues, {key: {"type": kind} for key in names}, bindings)
+
+    return Change(
+        before=of("direct"),
+        after=of("topic"),
+        publications=[
+            Publication(exchange=name, routing_key="k", queues=list(queues)) for name in names
+        ],
+        consumptions=[Consumption(queue=name) for name in queues],
     )
 
 

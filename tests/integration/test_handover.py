@@ -1,0 +1,366 @@
+"""
+What a replacement could lose, one thing at a time, with the broker and without the engine.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from threading import Event, Thread
+from typing import Any
+
+import pytest
+from pika.adapters.blocking_connection import BlockingChannel
+
+from rabbit_topology import contents, handover, parse, recovery
+from rabbit_topology.access import LOCK_QUEUE, Access
+from rabbit_topology.contents import Contents
+from rabbit_topology.errors import BrokerError
+from rabbit_topology.handover import Handover
+from rabbit_topology.model import ByName, Exchange, Queue, QueueType
+from rabbit_topology.overlap import Overlap
+from rabbit_topology.urls import Address
+from tests.integration.conftest import VERSIONS
+from tests.integration.stacks import (
+    Stack,
+    access_to,
+    connect,
+    drain,
+    fill,
+    held,
+    management,
+    untouched,
+    wait_for,
+)
+from toolchain.broker import Broker
+from toolchain.ports import free_ports
+
+CLASSIC, QUORUM = Queue(type=QueueType.CLASSIC), Queue()
+MESSAGES = 10
+FULL = {"x-max-length": 5, "x-overflow": "reject-publish"}
+AT_LEAST_ONCE = {
+    "x-queue-type": "quorum",
+    "x-dead-letter-exchange": "dlx",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-overflow": "reject-publish",
+    "x-message-ttl": 1,
+}
+
+
+@dataclass(kw_only=True)
+class Vhost:
+    """A vhost with exchange `e`, bound to classic queue `q`."""
+
+    broker: Broker
+    name: str
+    channel: BlockingChannel
+    access: Access
+    reports: list[str] = field(default_factory=list)
+
+    def queue(self, name: str, arguments: dict[str, Any]) -> None:
+        self.channel.queue_declare(name, durable=True, arguments=arguments)
+
+    def handover(self, by_name: ByName = ByName.REFUSE) -> Handover:
+        return Handover(
+            access=self.access,
+            vhost=self.name,
+            name="q",
+            report=self.reports.append,
+            by_name=by_name,
+        )
+
+    def overlap(self, by_name: ByName = ByName.REFUSE) -> Overlap:
+        return Overlap(
+            access=self.access,
+            vhost=self.name,
+            name="e",
+            report=self.reports.append,
+            by_name=by_name,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What the broker lists, but for the lock, which this very process holds."""
+        listed = held(self.broker, self.name)
+        listed["queues"].pop(LOCK_QUEUE, None)
+        return listed
+
+    def hold(self) -> None:
+        """Begin the replacement of `q` by a quorum queue, as far as a killed run may have come."""
+        taken = self.handover()
+        described = contents.describe(self.access, self.name, "q") or {}
+        taken._begin(described, QUORUM)
+        taken._hold(described, quorum=True)
+
+    def publish(self, numbers: range) -> None:
+        for number in numbers:
+            self.channel.basic_publish("e", "k", str(number).encode(), mandatory=True)
+
+
+@pytest.fixture
+def vhost_on(start_broker: Callable[[str], Broker], vhost: str) -> Iterator[Callable[..., Vhost]]:
+    opened: list[Vhost] = []
+
+    def make(version: str, **arguments: Any) -> Vhost:
+        broker = start_broker(version)
+        management(broker).request("PUT", f"/vhosts/{vhost}")
+        channel = connect(broker, vhost).channel()
+        channel.confirm_delivery()
+        made = Vhost(broker=broker, name=vhost, channel=channel, access=access_to(broker))
+        opened.append(made)
+        channel.exchange_declare("e", durable=True)
+        made.queue("q", {"x-queue-type": "classic", **arguments})
+        channel.queue_bind("q", "e", "k")
+        return made
+
+    yield make
+    for it in opened:
+        it.channel.connection.close()
+        management(it.broker).request("DELETE", f"/vhosts/{it.name}")
+
+
+@pytest.fixture
+def small(vhost_on: Callable[..., Vhost]) -> Vhost:
+    """On one version, for what does not depend on the broker's."""
+    return vhost_on("4.0")
+
+
+# Messages that are neither ready nor with a consumer
+
+
+def test_what_a_queue_still_has_to_dead_letter_is_in_it(vhost_on: Callable[..., Vhost]) -> None:
+    def hidden(version: str) -> Contents | None:
+        it = vhost_on(version)
+        it.channel.exchange_declare("dlx", "fanout")  # leads nowhere: they wait
+        it.queue("waiting", AT_LEAST_ONCE)
+        fill(it.channel, "waiting", MESSAGES)
+        return contents.read(it.access, it.name, "waiting")
+
+    expected = Contents(ready=0, unacknowledged=0, consumers=0, dead_letters=MESSAGES)
+    with ThreadPoolExecutor() as threads:  # each waits for the broker's statistics
+        assert list(threads.map(hidden, VERSIONS)) == [expected] * len(VERSIONS)
+    assert str(expected) == "0 ready, 0 unacknowledged, 10 not dead-lettered yet, 0 consumers"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_holding_queue_is_as_safe_as_the_queue_itself(
+    vhost_on: Callable[..., Vhost], version: str
+) -> None:
+    it = vhost_on(version)
+    it.channel.queue_delete("q")
+    it.queue("q", {**AT_LEAST_ONCE, "x-message-ttl": 60_000})
+    management(it.broker).request(
+        "PUT",
+        f"/policies/{it.name}/all",
+        {"pattern": "", "definition": {"message-ttl": 50_000}, "apply-to": "queues"},
+    )
+    it.hold()
+    listed = management(it.broker).get(f"/queues/{it.name}/{it.handover().holding}")
+    kept = {**AT_LEAST_ONCE, "x-message-ttl": 50_000}  # the broker takes the shorter one
+    # From 4.0 on the broker drops what is returned 20 times, unless it is told not to.
+    unlimited = {} if version == "3.10" else {"x-delivery-limit": -1}
+    assert listed["arguments"] == {**kept, **unlimited}
+
+
+# A queue that takes no more, and one that gives nothing away
+
+
+def test_what_does_not_fit_into_a_full_queue_waits_until_there_is_room(
+    vhost_on: Callable[..., Vhost],
+) -> None:
+    """On the version that would drop what a full queue has returned 20 times."""
+    it = vhost_on("4.0", **{"x-queue-type": "quorum"}, **FULL)
+    it.publish(range(5))
+    it.handover().take_over(CLASSIC)
+    it.publish(range(5, 30))
+    it.queue("q", {"x-queue-type": "classic", **FULL})
+    taken: set[int] = set()
+    done = Event()
+
+    def consume() -> None:
+        # Slow at first, so that the broker refuses messages again and again.
+        with connect(it.broker, it.name) as connection:
+            channel = connection.channel()
+            time.sleep(1)
+            while not done.wait(0.05):
+                taken.update(number for number, _ in drain(channel, "q"))
+
+    consumer = Thread(target=consume)
+    consumer.start()
+    try:
+        it.handover().give_back()
+        wait_for(lambda: len(taken) >= 30, "all messages consumed")
+    finally:
+        done.set()
+        consumer.join()
+    assert taken == set(range(30))
+
+
+def test_a_consumer_that_has_the_queue_for_itself_is_not_waited_for_without_end(
+    small: Vhost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handover, "PATIENCE_SECONDS", 3.0)
+    fill(small.channel, "q", MESSAGES)
+    before = small.state()
+    with connect(small.broker, small.name) as connection:
+        channel = connection.channel()
+        channel.basic_qos(prefetch_count=1)
+        channel.basic_consume("q", lambda *_: None, exclusive=True)
+        with pytest.raises(BrokerError, match="a consumer has the queue for itself"):
+            small.handover().take_over(QUORUM)
+    assert small.state() == before
+    wait_for(lambda: contents.ready(small.access, small.name, "q") == MESSAGES, "given back")
+    numbers = [number for number, _ in drain(small.channel, "q")]
+    assert numbers == list(range(MESSAGES))
+
+
+# What comes by name, with no publisher that would notice
+
+
+@pytest.mark.parametrize("key", [{}, {"x-dead-letter-routing-key": "q"}])
+def test_a_queue_that_is_dead_lettered_to_by_its_name_is_not_replaced(
+    small: Vhost, key: dict[str, str]
+) -> None:
+    small.queue("retry", {"x-dead-letter-exchange": "", **key})
+    small.queue("elsewhere", {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "other"})
+    fill(small.channel, "retry", 1)
+    fill(small.channel, "elsewhere", 1)
+    before = small.state()
+    with pytest.raises(BrokerError, match="queue retry, which is in use, dead-letters to it"):
+        small.handover().take_over(QUORUM)
+    assert small.state() == before
+
+    small.handover(ByName.ACCEPT).check(QUORUM)
+    small.channel.queue_purge("retry")
+    small.handover().check(QUORUM)
+
+
+def test_an_exchange_that_is_dead_lettered_to_is_not_replaced(small: Vhost) -> None:
+    small.queue("orders", {"x-dead-letter-exchange": "e"})
+    small.channel.exchange_declare("front", arguments={"alternate-exchange": "e"})
+    fill(small.channel, "orders", 1)
+    before = small.state()
+    with pytest.raises(BrokerError, match="queue orders, exchange front sends on to it"):
+        small.overlap().take_over(Exchange(type="topic"), [])
+    assert small.state() == before
+
+    small.overlap(ByName.ACCEPT).check(Exchange(type="topic"))
+    small.channel.queue_purge("orders")
+    small.channel.exchange_delete("front")
+    small.overlap().check(Exchange(type="topic"))
+
+
+def test_an_exchange_whose_own_alternate_would_take_its_messages_is_not_replaced(
+    small: Vhost,
+) -> None:
+    new = Exchange(type="topic", arguments={"alternate-exchange": "unrouted"})
+    before = small.state()
+    with pytest.raises(BrokerError, match="its argument alternate-exchange would take"):
+        small.overlap().take_over(new, [])
+    assert small.state() == before
+
+
+# What is refused before anything is touched
+
+
+def test_no_exchange_is_replaced_without_amqp(small: Vhost) -> None:
+    (port,) = free_ports(1)
+    alone = Access(management=management(small.broker), addresses=[Address("127.0.0.1", port)])
+    before = small.state()
+    with pytest.raises(BrokerError, match="no AMQP address of the broker answers here"):
+        replace(small.overlap(), access=alone).take_over(Exchange(type="topic"), [])
+    assert small.state() == before
+
+
+def test_an_operator_policy_may_not_expire_what_is_held(small: Vhost) -> None:
+    management(small.broker).request(
+        "PUT",
+        f"/operator-policies/{small.name}/limits",
+        {"pattern": "drained", "definition": {"expires": 3_600_000}, "apply-to": "queues"},
+    )
+    before = small.state()
+    with pytest.raises(BrokerError, match=r"to the queue 'rabbit-topology\.drained\.q'.*expires"):
+        small.handover().take_over(QUORUM)
+    assert small.state() == before
+
+
+# What a killed run has left
+
+
+def test_a_queue_that_left_the_config_gets_back_what_a_killed_run_held(small: Vhost) -> None:
+    before = small.state()
+    small.hold()
+    small.publish(range(MESSAGES))
+    topology, *_ = parse({"vhost": small.name, "exchanges": {"e": {}}})
+    assert recovery.complete(small.access, topology, small.reports.append) == []
+    assert "queue q: completing what an earlier run began" in small.reports
+    assert small.state() == before
+    assert drain(small.channel, "q") == untouched(MESSAGES)
+
+
+def test_a_vhost_does_not_go_with_what_a_killed_run_held(one_stack: Stack, vhost: str) -> None:
+    """Its queue is gone from the broker and from the config: nobody can give it back."""
+    one_stack.configure({"vhost": vhost, "exchanges": {"e": {}}})
+    one_stack.up()
+    with connect(one_stack.broker, vhost) as connection:
+        channel = connection.channel()
+        holding = "rabbit-topology.holding.q"
+        channel.queue_declare(holding, durable=True)
+        fill(channel, holding, MESSAGES)
+        assert f"queue {holding} holds {MESSAGES} ready" in one_stack.destroy(check=False).text
+        assert drain(channel, holding) == untouched(MESSAGES)
+
+
+def test_more_leftovers_than_a_page_holds_are_all_found(small: Vhost) -> None:
+    names = {f"rabbit-topology.stand-in.{number}" for number in range(501)}
+    for name in names:
+        small.channel.exchange_declare(name, "fanout", durable=True)
+    assert set(handover.leftovers(small.access, small.name)) == names
+
+
+# The whole of it, with the engine
+
+
+def test_messages_on_their_way_round_a_retry_loop_arrive_through_its_replacement(
+    one_stack: Stack, vhost: str
+) -> None:
+    """What is rejected waits in `retry` and comes back: both queues are replaced meanwhile.
+
+    That one of them is to be retained makes no difference.
+    """
+
+    def config(kind: str) -> dict[str, Any]:
+        waiting = {"x-dead-letter-exchange": "e", "x-message-ttl": 2000}
+        rejected = {"x-dead-letter-exchange": "rejected"}
+        return {
+            "vhost": vhost,
+            "exchanges": {"e": {"type": "fanout"}, "rejected": {"type": "fanout"}},
+            "queues": {
+                "q": {"type": kind, "arguments": rejected, "on_delete": "retain"},
+                "retry": {"type": kind, "arguments": waiting},
+            },
+            "bindings": [
+                {"source": "e", "queue": "q"},
+                {"source": "rejected", "queue": "retry"},
+            ],
+        }
+
+    one_stack.configure(config("classic"))
+    one_stack.up()
+    with connect(one_stack.broker, vhost) as connection:
+        channel = connection.channel()
+        fill(channel, "q", MESSAGES)
+        for _ in range(MESSAGES):
+            channel.basic_reject(channel.basic_get("q")[0].delivery_tag, requeue=False)
+        fill(channel, "q", MESSAGES)
+        one_stack.configure(config("quorum"))
+        assert one_stack.up().changes["replaced"] == 4
+        taken: list[int] = []
+
+        def all_there() -> bool:
+            taken.extend(number for number, _ in drain(channel, "q"))
+            return len(taken) >= 2 * MESSAGES
+
+        wait_for(all_there, "all messages back in q")
+    assert sorted(taken) == sorted([*range(MESSAGES), *range(MESSAGES)])
