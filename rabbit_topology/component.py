@@ -95,6 +95,7 @@ class Topology(pulumi.ComponentResource):
         users = Users(
             parent=self,
             prefix=prefix,
+            safety=safety,
             vhost=vhost.name,
             exchanges=vhost.exchanges,
             stack=pulumi.get_stack(),

@@ -51,6 +51,9 @@ class Guard(Protocol):
     async def before_free_binding(self, old: Inputs) -> None:
         """Prepare the replacement of a binding that no queue's deletion depends on."""
 
+    async def before_permissions(self, old: Inputs) -> None:
+        """Raise if the whole stack is being destroyed and cannot be."""
+
     async def before_policy(self, old: Inputs, new: Inputs, on_delete: OnDelete | None) -> None:
         """Raise if a policy cannot be created, changed or deleted; one of the two may be empty.
 
@@ -77,6 +80,7 @@ class Hooks:
         self.retained_queue = self._before("retained-queue", lambda it: it.before_retained_queue)
         self.binding = self._before("binding", lambda it: it.before_binding)
         self.free_binding = self._before("free-binding", lambda it: it.before_free_binding)
+        self.permissions = self._before("permissions", lambda it: it.before_permissions)
         self.policies = {
             on_delete: self._policy(kind, on_delete)
             for on_delete, kind in (
@@ -94,7 +98,7 @@ class Hooks:
     ) -> pulumi.ResourceHook:
         async def run(args: pulumi.ResourceHookArgs) -> None:
             old = args.old_inputs or {}
-            guard = await self._guard(old["name"] if kind == "vhost" else old["vhost"])
+            guard = await self._guard(old["vhost"] if "vhost" in old else old["name"])
             await method(guard)(old)
 
         return self._hook(kind, run, on_dry_run=True)

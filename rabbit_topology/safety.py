@@ -142,6 +142,7 @@ class Safety:
             )
             for on_delete, it in hooks.policies.items()
         }
+        self.permissions = pulumi.ResourceHookBinding(before_delete=[hooks.permissions])
 
     def queue(self, name: str) -> pulumi.ResourceHookBinding:
         """Return the hooks of a queue; what may be discarded is not guarded."""
@@ -252,6 +253,10 @@ class Safety:
             await self._off_loop(self._handover(name).give_back)
         else:
             await self._off_loop(self._overlap(name).give_back, self.topology.exchanges[name])
+
+    async def before_permissions(self, old: Mapping[str, Any]) -> None:
+        """Take no permissions away in a destroy that is refused."""
+        await self._fate("permissions", old["vhost"], old["user"])
 
     async def before_policy(
         self, old: Mapping[str, Any], new: Mapping[str, Any], on_delete: OnDelete | None

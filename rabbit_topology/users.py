@@ -16,6 +16,7 @@ import pulumi_rabbitmq as rabbitmq
 from rabbit_topology import credentials, permissions
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import Permissions, Service, TopicPermissions, Topology, User
+from rabbit_topology.safety import Safety
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,7 @@ class Users:
     parent: pulumi.Resource
     prefix: str
     """Of logical names."""
+    safety: Safety
     vhost: pulumi.Input[str]
     stack: str
     exchanges: Mapping[str, rabbitmq.Exchange]
@@ -108,13 +110,16 @@ class Users:
             )
             before = [*before, limits]  # nobody may write to a topic exchange before its limits
         if allowed:
-            rabbitmq.Permissions(
+            given = rabbitmq.Permissions(
                 logical,
                 user=user,
                 vhost=self.vhost,
                 permissions=rabbitmq.PermissionsPermissionsArgs(**allowed.model_dump()),
-                opts=pulumi.ResourceOptions(parent=self.parent, depends_on=before),
+                opts=pulumi.ResourceOptions(
+                    parent=self.parent, depends_on=before, hooks=self.safety.permissions
+                ),
             )
+            self.safety.watch("permissions", name, given)
 
     def _password(self, name: str, it: Service | User) -> pulumi.Output[str]:
         if it.password is not None:
