@@ -250,3 +250,28 @@ def test_access_may_be_an_output_of_another_resource(deploy):
     it = deploy(program)
     assert it.exports["connection_url"] == "amqp://u:later@mq:5672/v"
     assert "connection_url" in it.secret_exports
+
+
+def test_vhost_settings_on_the_wire(deploy):
+    settings = {
+        "description": "orders of all shops",
+        "default_queue_type": "quorum",
+        "tracing": False,
+        "limits": {"max_connections": 100, "max_queues": -1},
+    }
+    topology = {"vhost": "v", "vhost_settings": settings}
+    it = deploy(lambda: _export(Topology("it", args(topology))))
+    # Limits as text: what is no number would silently become 0, which blocks every connection.
+    assert it.one(VHOST, "it/v").inputs == {
+        "name": "v",
+        "description": "orders of all shops",
+        "defaultQueueType": "quorum",
+        "tracing": False,
+        "maxConnections": "100",
+        "maxQueues": "-1",
+    }
+
+
+def test_a_vhost_without_settings_sends_none(deploy):
+    it = deploy(lambda: _export(Topology("it", args({"vhost": "v"}))))
+    assert it.one(VHOST, "it/v").inputs == {"name": "v"}
