@@ -89,6 +89,13 @@ def _declared_name(where: str, name: str) -> Iterator[Problem]:
             rule='names that begin with "amq." are reserved for the broker',
             fix="choose another name; bindings may use the broker's own amq. exchanges",
         )
+    if name.startswith(PREFIX):
+        yield Problem(
+            path=where,
+            value=show(name),
+            rule=f'names that begin with "{PREFIX}" are for what a run leaves while it works',
+            fix="choose another name",
+        )
     yield from _name(where, name, slash_breaks=True)
 
 

@@ -272,3 +272,9 @@ def test_vhosts_are_a_mapping_of_at_least_one(vhosts):
     with pytest.raises(ConfigError) as caught:
         parse_stack({"vhosts": vhosts})
     assert [it.path for it in caught.value.problems] == ["topology.vhosts"]
+
+
+@pytest.mark.parametrize("kind", ["queues", "exchanges"])
+def test_names_of_a_runs_own_helpers_are_refused(kind):
+    found = problems(with_(**{kind: {"rabbit-topology.holding.x": {}, **SEED[kind]}}))
+    assert list(found) == [f'topology.{kind}["rabbit-topology.holding.x"]']
