@@ -7,18 +7,21 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from toolchain import broker, engine
+from toolchain import broker, engine, terraform
 from toolchain.errors import BrokerError
 
 ROOT = Path(__file__).parent.parent
 LOCAL = ROOT / ".local"
 STATE = LOCAL / "broker"
+UNFINISHED = LOCAL / "unfinished"
+"""There while the engine changes the stack; still there afterwards if it was killed."""
 STACK = "dev"
 
 # Known to everyone who reads this: it protects nothing, and the dev stack holds no real secret.
@@ -45,7 +48,7 @@ def up() -> None:
     env = _environment()
     _pulumi(env, "stack", "select", "--create", STACK)
     _ensure_broker(_config(env))
-    _pulumi(env, "up", "--yes", "--skip-preview", "--stack", STACK)
+    _change(env, "up")
     say("sending and receiving a message over every binding")
     _run(env, sys.executable, "-m", "rabbit_topology", "prove", "--stack", STACK)
     say("the URLs to connect with:")
@@ -65,7 +68,7 @@ def down() -> None:
     env = _environment()
     stacks = json.loads(_output(env, "pulumi", "stack", "ls", "--json"))
     if any(it["name"] == STACK for it in stacks):
-        _pulumi(env, "destroy", "--yes", "--skip-preview", "--run-program", "--stack", STACK)
+        _change(env, "destroy", "--run-program")
     _stop_broker()
 
 
@@ -73,6 +76,7 @@ def clean() -> None:
     """Stop the broker that `up` started and remove all that the project put outside the clone."""
     _stop_broker()
     engine.clean(say)
+    terraform.clean(say)
     _run(dict(os.environ), sys.executable, "-m", "toolchain.broker", "clean")
     shutil.rmtree(LOCAL, ignore_errors=True)
 
@@ -94,6 +98,9 @@ def _environment() -> dict[str, str]:
     env.setdefault("PULUMI_BACKEND_URL", backend_url(backend))
     # The user's own engine would take the python3 on PATH, which lacks the packages.
     env.setdefault("PULUMI_PYTHON_CMD", sys.executable)
+    # The state is saved once, at the end: see docs/checkpoints.md.
+    env.setdefault("PULUMI_EXPERIMENTAL", "1")
+    env.setdefault("PULUMI_SKIP_CHECKPOINTS", "1")
     if "PULUMI_CONFIG_PASSPHRASE_FILE" not in env:
         env.setdefault("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
     return env
@@ -137,6 +144,33 @@ def _stop_broker() -> None:
             "--state",
             str(STATE),
         )
+
+
+def _change(env: dict[str, str], command: str, *flags: str) -> None:
+    """Run `up` or `destroy`; after one that was killed, let it look at the broker first."""
+    if UNFINISHED.exists():
+        say("an earlier run was killed: comparing its state with the broker")
+        # Its lock. Where there is none, or the backend has no locks, that is no error of ours.
+        subprocess.run(
+            ["pulumi", "cancel", "--yes", "--stack", STACK],
+            cwd=ROOT,
+            env=env,
+            check=False,
+            capture_output=True,
+        )
+        flags = (*flags, "--refresh")
+    UNFINISHED.touch()
+    # Ctrl-C reaches the engine as well, which then saves its state: it is waited for.
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        _pulumi(env, command, "--yes", "--skip-preview", "--stack", STACK, *flags)
+    except subprocess.CalledProcessError as error:
+        if error.returncode > 0:  # below, a signal has ended it
+            UNFINISHED.unlink()
+        raise
+    finally:
+        signal.signal(signal.SIGINT, before)
+    UNFINISHED.unlink()
 
 
 def _pulumi(env: dict[str, str], *arguments: str) -> None:

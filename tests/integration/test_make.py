@@ -39,6 +39,10 @@ class Clone:
     def state(self) -> Path:
         return self.folder / ".local" / "broker"
 
+    @property
+    def unfinished(self) -> Path:
+        return self.folder / ".local" / "unfinished"
+
     def run(self, *command: str) -> str:
         """Run a command in the copy and return what it prints; it must succeed."""
         ended = subprocess.run(
@@ -124,6 +128,14 @@ def test_make_up_deploys_and_proves_keeps_messages_when_repeated_and_make_down_l
         assert "Resources:\n    6 unchanged\n" in again
         assert_proven(again)
         assert drain(channel, QUEUE) == untouched(5)
+
+        # As a run leaves it that was killed while it deleted: the state still has the binding.
+        channel.queue_unbind(QUEUE, "inference", "inference.request")
+        clone.unfinished.touch()
+        after = clone.run("make", "up")
+        assert "an earlier run was killed" in after
+        assert_proven(after)
+        assert not clone.unfinished.exists()
 
     clone.run("make", "down")
     assert not detached.is_running(record)

@@ -1,5 +1,5 @@
 """
-`pulumi up` that is watched from outside, and killed: the whole process tree, at a chosen moment.
+A `pulumi` run that is watched from outside, and killed: the whole process tree, at a chosen moment.
 
 Nothing in the product knows of this. A moment is a time after the start, or a state of the broker
 that its definitions show: those lie at the steps of a replacement.
@@ -30,16 +30,22 @@ POLL_SECONDS = 0.001
 
 
 class Run:
-    """One `pulumi up` in the background; ``say`` gets each line that it prints."""
+    """One `pulumi up`, or other command, in the background; ``say`` gets each line it prints."""
 
-    def __init__(self, stack: Stack, *flags: str, say: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        stack: Stack,
+        *flags: str,
+        command: str = "up",
+        say: Callable[[str], None] | None = None,
+    ) -> None:
         self._mark = f"PULUMI_BACKEND_URL={stack.env['PULUMI_BACKEND_URL']}".encode()
         self._say = say
         self.lines: list[str] = []
         self.started = time.monotonic()
         self.process = subprocess.Popen(
             [
-                *("pulumi", "up", "--yes", "--skip-preview", "--stack", stack.name, *flags),
+                *("pulumi", command, "--yes", "--skip-preview", "--stack", stack.name, *flags),
                 *("--non-interactive", "--color", "never"),
             ],
             cwd=stack.folder,

@@ -1,0 +1,92 @@
+"""What makes the SDK fast changes nothing but the time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pulumi
+import pytest
+from pulumi.runtime import settings
+from pulumi.runtime.stack import run_in_stack
+
+from rabbit_topology import pace
+
+
+class Child(pulumi.ComponentResource):
+    def __init__(self, name: str) -> None:
+        super().__init__("test:index:Child", name)
+
+
+@pytest.fixture(autouse=True)
+def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The debug log, as it is before any test."""
+    said: list[str] = []
+    monkeypatch.delenv(pace.LOG, raising=False)
+    monkeypatch.setattr(pulumi.log, "debug", said.append)
+    return said
+
+
+def test_registrations_have_begun_when_the_sdk_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On an SDK where they have without our help, `begin_first` is not needed any more."""
+    begun: list[int] = []
+
+    async def look() -> None:
+        begun.append(len(settings._get_rpc_manager().rpcs))
+
+    monkeypatch.setattr("pulumi.runtime.stack.wait_for_rpcs", look)
+
+    def as_it_comes() -> None:
+        for number in range(5):
+            Child(f"child-{number}")
+
+    def ours() -> None:
+        pace.begin_first()
+        as_it_comes()
+
+    asyncio.run(_as_the_engine_does(as_it_comes))
+    asyncio.run(_as_the_engine_does(ours))
+    assert begun == [0, 6], "the stack and five children"
+
+
+async def _as_the_engine_does(program) -> None:
+    settings.configure(settings.Settings(project="p", stack="s", monitor=None, engine=None))
+    settings.set_root_resource(None)
+    try:
+        await run_in_stack(program)
+    finally:
+        settings.set_root_resource(None)
+
+
+def test_without_an_engine_nothing_is_begun(deploy) -> None:
+    assert deploy(pace.begin_first).registrations == ()
+
+
+def test_what_is_registered_stays_the_same(deploy) -> None:
+    def program() -> None:
+        Child("child")
+
+    def fast() -> None:
+        pace.start()
+        program()
+
+    assert deploy(program).registrations == deploy(fast).registrations
+
+
+def test_the_sdk_keeps_its_debug_log_to_itself(log: list[str]) -> None:
+    pace.quieten()
+    pulumi.log.debug("unheard", stream_id=1)
+    assert log == []
+
+
+def test_the_debug_log_can_be_had(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(pace.LOG, "1")
+    pace.quieten()
+    pulumi.log.debug("heard")
+    assert log == ["heard"]
+
+
+def test_an_unknown_sdk_is_left_alone(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "version", lambda _: "4.0.0")
+    pace.quieten()
+    pulumi.log.debug("heard")
+    assert log == ["heard"]
