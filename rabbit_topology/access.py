@@ -22,6 +22,7 @@ from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import Management, NotFoundError
 from rabbit_topology.model import QueueType
 from rabbit_topology.names import PREFIX
+from rabbit_topology.pool import Pool
 from rabbit_topology.urls import Address
 
 LOCK_QUEUE = f"{PREFIX}lock"
@@ -43,6 +44,7 @@ class Access:
     management: Management
     addresses: Sequence[Address]
     tls: bool = False
+    _pool: Pool = field(default_factory=Pool, repr=False)
     _locks: dict[str, _HeldLock] = field(default_factory=dict, repr=False)
     _guard: Lock = field(default_factory=Lock, repr=False)
     rebinding: Lock = field(default_factory=Lock, repr=False)
@@ -104,14 +106,12 @@ class Access:
             NoAmqpError: None answers.
             BrokerError: The broker refuses the user, or the vhost to the user.
         """
-        connection = self._connect(vhost)
-        try:
+        with self._pool.connection(vhost, self._connect) as connection:
             channel = connection.channel()
             channel.confirm_delivery()
             yield channel
-        finally:
-            if connection.is_open:
-                connection.close()
+            if channel.is_open:
+                channel.close()
 
     @contextmanager
     def _as_broker_error(self, what: str) -> Iterator[None]:

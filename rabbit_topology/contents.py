@@ -40,6 +40,9 @@ STRATEGY = "dead-letter-strategy"
 _TARGET, _TARGET_KEY = "dead-letter-exchange", "dead-letter-routing-key"
 _LIFETIME_KEYS = ("message-ttl", _TARGET, _TARGET_KEY, STRATEGY)
 
+_TOTALS = "disable_stats=true&enable_queue_totals=true"
+"""The query by which the management API asks the queues themselves."""
+
 _LEAVING_SECONDS = 1.0
 """How long a consumer that is going away may take, before the statistics are waited for."""
 
@@ -52,8 +55,9 @@ TICK_PATIENCE_SECONDS = 60.0
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Contents:
-    """The messages and consumers of one queue."""
+    """The messages and consumers of one queue of type ``kind``."""
 
+    kind: QueueType
     ready: int
     unacknowledged: int
     consumers: int
@@ -88,10 +92,9 @@ def describe(access: Access, vhost: str, name: str) -> dict[str, Any] | None:
 
     Without statistics: for a classic queue the message counts then come from the queue itself.
     """
-    query = "disable_stats=true&enable_queue_totals=true"
     try:
         found: dict[str, Any] = access.management.get(
-            f"{access.path('queues', vhost, name)}?{query}"
+            f"{access.path('queues', vhost, name)}?{_TOTALS}"
         )
     except NotFoundError:
         return None
@@ -99,7 +102,7 @@ def describe(access: Access, vhost: str, name: str) -> dict[str, Any] | None:
         # 3.10 has the totals in listings only.
         pattern = quote(f"^{re.escape(name)}$", safe="")
         listed = access.management.get(
-            f"{access.path('queues', vhost)}?{query}"
+            f"{access.path('queues', vhost)}?{_TOTALS}"
             f"&name={pattern}&use_regex=true&page=1&page_size=100"
         )
         found |= next((it for it in listed["items"] if it["name"] == name), {})
@@ -146,25 +149,29 @@ def read(access: Access, vhost: str, name: str) -> Contents | None:
     Raises:
         BrokerError: The broker cannot be asked, or its answer cannot be trusted.
     """
-    described = describe(access, vhost, name)
-    if described is None:
-        return None
-    kind = queue_type(described)
     try:
         declared = _declared(access, vhost, name)
     except NoAmqpError as error:
-        return _without_amqp(access, vhost, name, kind, error)
-    if declared is None:
-        return None
-    ready, consumers = declared
+        return _without_amqp(access, vhost, name, error)
+    # Asked after the passive declare: a message that a consumer gives back in between is then
+    # seen in one of the two.
+    described = describe(access, vhost, name) if declared else None
+    return _judge(access, vhost, described, *declared) if declared and described else None
+
+
+def _judge(
+    access: Access, vhost: str, described: Mapping[str, Any], ready: int, consumers: int
+) -> Contents | None:
+    """Return what a queue holds that answered a passive declare so, and was described then."""
+    name, kind = described["name"], queue_type(described)
     match kind:
         case QueueType.STREAM:
             held = ready or _first_of_stream(access, vhost, name)
-            return Contents(ready=held, unacknowledged=0, consumers=consumers)
+            return Contents(kind=kind, ready=held, unacknowledged=0, consumers=consumers)
         case QueueType.CLASSIC:
-            return _classic(access, vhost, name, ready, consumers)
+            return _classic(access, described, ready, consumers)
     if consumers == 0 and not _keeps_dead_letters(access, vhost, described):
-        return Contents(ready=ready, unacknowledged=0, consumers=0)
+        return Contents(kind=kind, ready=ready, unacknowledged=0, consumers=0)
     settled = _by_statistics(access, vhost, name)
     return settled and replace(settled, ready=max(ready, settled.ready), consumers=consumers)
 
@@ -177,6 +184,7 @@ def quick(access: Access, vhost: str, name: str) -> Contents | None:
     described = describe(access, vhost, name)
     if described is None:
         return None
+    kind = queue_type(described)
     ready, unacknowledged = (
         described.get(key) or 0 for key in ("messages_ready", "messages_unacknowledged")
     )
@@ -184,17 +192,21 @@ def quick(access: Access, vhost: str, name: str) -> Contents | None:
         declared = _declared(access, vhost, name)
     except BrokerError:
         # The management API's numbers will do for a preview.
-        return Contents(ready=ready, unacknowledged=unacknowledged, consumers=0)
+        return Contents(kind=kind, ready=ready, unacknowledged=unacknowledged, consumers=0)
     if declared is None:
         return None
     hidden = 0
-    if queue_type(described) is QueueType.QUORUM:
+    if kind is QueueType.QUORUM:
         hidden = max(0, (described.get("messages") or 0) - ready - unacknowledged)
     ready, consumers = declared
-    if queue_type(described) is QueueType.STREAM:
+    if kind is QueueType.STREAM:
         ready = ready or _first_of_stream(access, vhost, name)
     return Contents(
-        ready=ready, unacknowledged=unacknowledged, consumers=consumers, dead_letters=hidden
+        kind=kind,
+        ready=ready,
+        unacknowledged=unacknowledged,
+        consumers=consumers,
+        dead_letters=hidden,
     )
 
 
@@ -231,11 +243,16 @@ def _published(access: Access, path: str, key: str) -> tuple[int, float]:
 
 def names(access: Access, vhost: str) -> list[str]:
     """Return the names of a vhost's queues, but for exclusive ones: they go with a connection."""
+    return list(_listed(access, vhost, "disable_stats=true"))
+
+
+def _listed(access: Access, vhost: str, query: str) -> dict[str, dict[str, Any]]:
+    """Return what the management API says of all queues of a vhost but exclusive ones, by name."""
     try:
-        listed = access.management.get(f"{access.path('queues', vhost)}?disable_stats=true")
+        listed = access.management.get(f"{access.path('queues', vhost)}?{query}")
     except NotFoundError:
-        return []
-    return [it["name"] for it in listed if not it.get("exclusive")]
+        return {}
+    return {it["name"]: it for it in listed if not it.get("exclusive")}
 
 
 def dead_lettering(access: Access, vhost: str, exchange: str) -> Iterator[tuple[str, str | None]]:
@@ -256,18 +273,30 @@ def dead_lettering(access: Access, vhost: str, exchange: str) -> Iterator[tuple[
 
 
 def survey(
-    access: Access,
-    vhost: str,
-    ask: Callable[[Access, str, str], Contents | None] = quick,
-    only: Callable[[str], bool] = lambda _name: True,
+    access: Access, vhost: str, only: Callable[[str], bool] = lambda _name: True
 ) -> dict[str, Contents]:
-    """Return what each queue of a vhost holds that ``only`` says yes to, by name.
+    """Return what each queue of a vhost holds that ``only`` says yes to, by name; as `read` does.
 
-    Asked with `quick` for an overview, with `read` for a verdict.
+    Raises:
+        BrokerError: The broker cannot be asked, or its answer cannot be trusted.
     """
     wanted = [name for name in names(access, vhost) if only(name)]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
-        found = threads.map(lambda name: ask(access, vhost, name), wanted)
+        try:
+            declared = list(threads.map(lambda name: _declared(access, vhost, name), wanted))
+        except NoAmqpError:
+            found = threads.map(lambda name: read(access, vhost, name), wanted)
+        else:
+            described = _listed(access, vhost, _TOTALS)  # after the declares, as `read` does
+            found = threads.map(
+                lambda name, it: (
+                    _judge(access, vhost, described[name], *it)
+                    if it and name in described
+                    else None
+                ),
+                wanted,
+                declared,
+            )
         return {name: it for name, it in zip(wanted, found, strict=True) if it}
 
 
@@ -335,32 +364,30 @@ def _declared(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
     return declared.message_count, declared.consumer_count
 
 
-def _classic(access: Access, vhost: str, name: str, ready: int, consumers: int) -> Contents | None:
-    # Asked after the passive declare: a message that a consumer gives back in between is then
-    # seen in one of the two.
-    described = describe(access, vhost, name)
-    if described is None:
-        return None
+def _classic(access: Access, described: Mapping[str, Any], ready: int, consumers: int) -> Contents:
     if "messages" not in described:
-        raise _not_answering(access, name)
+        raise _not_answering(access, described["name"])
     return Contents(
+        kind=QueueType.CLASSIC,
         ready=max(ready, described["messages_ready"]),
         unacknowledged=described["messages_unacknowledged"],
         consumers=consumers,
     )
 
 
-def _without_amqp(
-    access: Access, vhost: str, name: str, kind: QueueType, error: NoAmqpError
-) -> Contents | None:
+def _without_amqp(access: Access, vhost: str, name: str, error: NoAmqpError) -> Contents | None:
     """Return what the management API alone can tell, which is never that a queue is unused.
 
     Raises:
         BrokerError: It looks unused. Only a classic queue can be deleted on that condition.
     """
+    described = describe(access, vhost, name)
+    if described is None:
+        return None
+    kind = queue_type(described)
     if kind is QueueType.CLASSIC:
         listed = access.management.get(access.path("queues", vhost, name))
-        return _classic(access, vhost, name, 0, listed.get("consumers") or 0)
+        return _classic(access, described, 0, listed.get("consumers") or 0)
     if kind is QueueType.STREAM:
         said = f"stream {name!r} can be read over AMQP only, and {error}"
         raise BrokerError(access.management.endpoint, said)
@@ -425,6 +452,7 @@ def _by_statistics(access: Access, vhost: str, name: str) -> Contents | None:
         if len(seen) > 2:
             ready, unacknowledged = answer["messages_ready"], answer["messages_unacknowledged"]
             return Contents(
+                kind=queue_type(answer),
                 ready=ready,
                 unacknowledged=unacknowledged,
                 consumers=answer["consumers"],

@@ -310,6 +310,7 @@ class Handover:
 
     def _drain(self, described: dict[str, Any], *, quorum: bool) -> None:
         """Move and wait until the queue is exactly empty, then delete it at once."""
+        kind = contents.queue_type(described)
         deadline = time.monotonic() + PATIENCE_SECONDS
         time.sleep(SETTLE_SECONDS)
         while True:
@@ -331,7 +332,7 @@ class Handover:
                 ) from None
             if empty:
                 self._check_dead_letters()
-                if delete_empty(self.access, self.vhost, self.name):
+                if delete_empty(self.access, self.vhost, self.name, kind):
                     return
             self._declare_helper(self.drained, described, quorum=quorum)
             with self.access.channel(self.vhost) as channel:
@@ -351,7 +352,9 @@ class Handover:
 
     def _quick(self, queue: str) -> contents.Contents:
         found = contents.quick(self.access, self.vhost, queue)
-        return found or contents.Contents(ready=0, unacknowledged=0, consumers=0)
+        return found or contents.Contents(
+            kind=QueueType.CLASSIC, ready=0, unacknowledged=0, consumers=0
+        )
 
     def _move(self, source: str, exchange: str) -> None:
         what = f"{'out of' if source == self.name else 'back into'} queue {self.name}"
@@ -434,19 +437,16 @@ def way_in(access: Access, vhost: str, queue: str) -> tuple[str, str]:
 def delete_if_empty(access: Access, vhost: str, name: str) -> bool:
     """Delete a queue if it is exactly empty; False if it is not. Consumers do not matter here."""
     found = contents.read(access, vhost, name)
-    return found is None or (found.empty and delete_empty(access, vhost, name))
+    return found is None or (found.empty and delete_empty(access, vhost, name, found.kind))
 
 
-def delete_empty(access: Access, vhost: str, name: str) -> bool:
-    """Delete a queue that was found empty; False if a message has come in since.
+def delete_empty(access: Access, vhost: str, name: str, kind: QueueType) -> bool:
+    """Delete a queue of type ``kind`` that was found empty; False if a message has come in since.
 
     A classic queue is tested again and deleted in one step. The broker has no such step for
     quorum queues and streams: between test and deletion lie two frames on one connection.
     """
-    described = contents.describe(access, vhost, name)
-    if described is None:
-        return True
-    atomic = contents.queue_type(described) is QueueType.CLASSIC
+    atomic = kind is QueueType.CLASSIC
     try:
         with access.channel(vhost) as channel:
             if not atomic and channel.queue_declare(name, passive=True).method.message_count:

@@ -97,9 +97,9 @@ class Safety:
     """So that a binding is not shadowed by a stand-in that is just being removed."""
     _guard: Lock = field(default_factory=Lock)
     # Threads of our own: those of the event loop may all be waiting for registrations, which the
-    # engine answers only when a hook has ended.
+    # engine answers only when a hook has ended. Many, since each may wait for statistics.
     _threads: ThreadPoolExecutor = field(
-        default_factory=lambda: ThreadPoolExecutor(thread_name_prefix="rabbit-topology")
+        default_factory=lambda: ThreadPoolExecutor(32, thread_name_prefix="rabbit-topology")
     )
     _verdict: dict[str, contents.Contents] | BrokerError | None = None
     """What is known of all queues at stake when the whole stack is destroyed."""
@@ -173,7 +173,7 @@ class Safety:
         vhost = old["name"]
         if pulumi.runtime.is_dry_run():
             return  # its queues are still there, and speak for themselves
-        left = await self._off_loop(contents.survey, self.access, vhost, contents.read)
+        left = await self._off_loop(contents.survey, self.access, vhost)
         in_use = {name: it for name, it in left.items() if it.in_use}
         if in_use:
             raise RefusedError(f"vhost {vhost} would be deleted with its queues", in_use)
@@ -387,7 +387,9 @@ class Safety:
         found = contents.read(self.access, vhost, name)
         if found is None:
             return
-        if found.in_use or not (keep or handover.delete_empty(self.access, vhost, name)):
+        if found.in_use or not (
+            keep or handover.delete_empty(self.access, vhost, name, found.kind)
+        ):
             raise RefusedError(fate.value, {name: found})
 
     def _preview_deletion(self, vhost: str, name: str, fate: _Fate) -> None:
@@ -440,7 +442,7 @@ class Safety:
         sources = {shovel.source_queue for shovel in self.topology.shovels.values()}
         deadline = time.monotonic() + _SHOVEL_ENDS_SECONDS
         while True:
-            found = contents.survey(self.access, vhost, contents.read, self._is_at_stake)
+            found = contents.survey(self.access, vhost, self._is_at_stake)
             leaving = (it for name, it in found.items() if name in sources and it.empty)
             if not any(it.consumers for it in leaving) or time.monotonic() > deadline:
                 return found

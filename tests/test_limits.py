@@ -12,8 +12,9 @@ from rabbit_topology import contents, limits
 from rabbit_topology.access import Access
 from rabbit_topology.contents import Contents
 from rabbit_topology.management import NotFoundError
+from rabbit_topology.model import QueueType
 
-SOME = Contents(ready=50, unacknowledged=0, consumers=0)
+SOME = Contents(kind=QueueType.QUORUM, ready=50, unacknowledged=0, consumers=0)
 
 
 class Broker:
@@ -101,7 +102,13 @@ def test_a_limit_on_what_a_queue_holds_is_named_with_numbers(lost, definition, r
     assert lost(policy(**definition)) == {"q": reason}
     as_text = policy(**{key: str(value) for key, value in definition.items()})
     assert lost(as_text) == {"q": reason}, "the provider is given numbers as text"
-    assert lost(policy(**definition), holds=Contents(ready=0, unacknowledged=0, consumers=1)) == {}
+    assert (
+        lost(
+            policy(**definition),
+            holds=Contents(kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=1),
+        )
+        == {}
+    )
 
 
 def test_a_stream_loses_what_is_older_and_no_dead_lettering_helps_it(lost):
@@ -229,7 +236,9 @@ def test_what_waits_for_a_dead_letter_target_is_not_forgotten(lost):
         dead_letter_exchange="leads-on",
         dead_letter_strategy="at-least-once",
     )
-    waiting = Contents(ready=0, unacknowledged=0, consumers=0, dead_letters=3)
+    waiting = Contents(
+        kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, dead_letters=3
+    )
     for new in (
         None,
         policy(),

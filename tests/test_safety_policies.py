@@ -12,14 +12,14 @@ from rabbit_topology import Topology, contents, safety
 from rabbit_topology.access import Access
 from rabbit_topology.contents import Contents
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.model import OnDelete
+from rabbit_topology.model import OnDelete, QueueType
 from tests.test_component import args
 from tests.test_limits import Broker
 
 POLICY = "rabbitmq:index/policy:Policy"
 OPERATOR_POLICY = "rabbitmq:index/operatorPolicy:OperatorPolicy"
 PREFIX = "rabbit-topology-queues."
-FILLED = Contents(ready=50, unacknowledged=0, consumers=0)
+FILLED = Contents(kind=QueueType.QUORUM, ready=50, unacknowledged=0, consumers=0)
 
 
 class Recorder(Broker):

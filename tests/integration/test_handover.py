@@ -137,7 +137,9 @@ def test_what_a_queue_still_has_to_dead_letter_is_in_it(vhost_on: Callable[..., 
         fill(it.channel, "waiting", MESSAGES)
         return contents.read(it.access, it.name, "waiting")
 
-    expected = Contents(ready=0, unacknowledged=0, consumers=0, dead_letters=MESSAGES)
+    expected = Contents(
+        kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, dead_letters=MESSAGES
+    )
     with ThreadPoolExecutor() as threads:  # each waits for the broker's statistics
         assert list(threads.map(hidden, VERSIONS)) == [expected] * len(VERSIONS)
     assert str(expected) == "0 ready, 0 unacknowledged, 10 not dead-lettered yet, 0 consumers"

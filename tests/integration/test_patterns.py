@@ -15,6 +15,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rabbit_topology import contents
 from rabbit_topology.access import Access
+from rabbit_topology.model import QueueType
 from rabbit_topology.urls import parse_host
 from tests.integration.conftest import VERSIONS
 from tests.integration.stacks import (
@@ -180,7 +181,9 @@ def test_dead_letter_waits_until_the_target_can_take_it(stack: Stack, client: Cl
         addresses=[parse_host(host, tls=False) for host in stack.broker.hosts],
     )
     found = contents.read(access, VHOST, "stuck")
-    assert found == contents.Contents(ready=0, unacknowledged=0, consumers=0, dead_letters=1)
+    assert found == contents.Contents(
+        kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, dead_letters=1
+    )
     assert found.in_use, "so the queue is not deleted with it"
 
 

@@ -1,0 +1,119 @@
+"""
+What queues hold, asked all at once, and the connections that it is asked over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pika
+import pytest
+
+from rabbit_topology import contents, pool
+from rabbit_topology.access import Access
+from rabbit_topology.contents import Contents
+from rabbit_topology.model import QueueType
+from tests.integration.stacks import access_to, connect, management, wait_for
+from toolchain.broker import Broker
+
+TYPES = ("classic", "quorum", "stream")
+NOTHING = Contents(kind=QueueType.CLASSIC, ready=0, unacknowledged=0, consumers=0)
+
+
+def test_a_survey_says_what_every_queue_holds(broker: Broker, vhost: str) -> None:
+    admin, access = management(broker), access_to(broker)
+    admin.request("PUT", f"/vhosts/{vhost}")
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for kind in TYPES:
+            for what in ("empty", "full"):
+                channel.queue_declare(
+                    f"{kind} {what}", durable=True, arguments={"x-queue-type": kind}
+                )
+            channel.basic_publish("", f"{kind} full", b"it")
+        for kind in ("classic", "quorum"):
+            channel.basic_publish("", f"{kind} full", b"held by who is no consumer")
+            channel.basic_get(f"{kind} full")
+        channel.queue_declare("of another connection", exclusive=True)
+        channel.basic_consume("classic empty", lambda *_: None)
+
+        surveyed = contents.survey(access, vhost)
+        chosen = contents.survey(access, vhost, lambda name: name == "classic full")
+
+    half = Contents(kind=QueueType.CLASSIC, ready=1, unacknowledged=1, consumers=0)
+    assert surveyed == {
+        "classic empty": replace(NOTHING, consumers=1),
+        "classic full": half,
+        "quorum empty": replace(NOTHING, kind=QueueType.QUORUM),
+        # `basic.get` counts as a consumer there.
+        "quorum full": replace(half, kind=QueueType.QUORUM, consumers=1),
+        "stream empty": replace(NOTHING, kind=QueueType.STREAM),
+        "stream full": replace(NOTHING, kind=QueueType.STREAM, ready=1),
+    }
+    assert chosen == {"classic full": half}
+
+
+@pytest.fixture
+def lent(start_broker: Callable[[str], Broker], vhost: str) -> Access:
+    """Access to a vhost with queue `q`."""
+    one_broker = start_broker("4.0")
+    admin = management(one_broker)
+    admin.request("PUT", f"/vhosts/{vhost}")
+    admin.request("PUT", f"/queues/{vhost}/q", {"durable": True})
+    return access_to(one_broker)
+
+
+def _opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list that grows by a vhost's name with each connection that is opened."""
+    opened: list[str] = []
+    connect_ = Access._connect
+
+    def spy(self: Access, vhost: str) -> pika.BlockingConnection:
+        opened.append(vhost)
+        return connect_(self, vhost)
+
+    monkeypatch.setattr(Access, "_connect", spy)
+    return opened
+
+
+def test_a_connection_is_used_again(
+    lent: Access, vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = _opened(monkeypatch)
+    for _ in range(3):
+        assert contents.read(lent, vhost, "q") == NOTHING
+    assert opened == [vhost]
+
+
+def test_one_that_was_idle_for_long_is_not(
+    lent: Access, vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = _opened(monkeypatch)
+    monkeypatch.setattr(pool, "_FRESH_SECONDS", 0.0)
+    for _ in range(2):
+        assert contents.read(lent, vhost, "q") == NOTHING
+    assert opened == [vhost, vhost]
+
+
+def test_nor_one_on_which_something_failed(
+    lent: Access, vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = _opened(monkeypatch)
+    assert contents.read(lent, vhost, "gone") is None
+    assert contents.read(lent, vhost, "q") == NOTHING
+    assert opened == [vhost, vhost]
+
+
+def test_nor_one_that_the_broker_has_closed(
+    lent: Access, vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = _opened(monkeypatch)
+    path = f"/vhosts/{vhost}/connections"
+    with lent.channel(vhost):
+        wait_for(lambda: lent.management.get(path), "the connection is known")
+    for it in lent.management.get(path):
+        lent.management.request("DELETE", f"/connections/{it['name'].replace(' ', '%20')}")
+    assert contents.read(lent, vhost, "q") == NOTHING
+    assert opened == [vhost, vhost]
