@@ -77,6 +77,7 @@ class Broker:
         *,
         ports: tuple[int, int] | None = None,
         config: Mapping[str, str] | None = None,
+        advanced: Mapping[str, int] | None = None,
         plugins: Sequence[str] = PLUGINS,
         keep: bool = False,
         detached: bool = False,
@@ -89,6 +90,7 @@ class Broker:
         earlier broker of the same shape left there is used again.
         ports: AMQP and management port of the first node; all others are free ones.
         config: lines for rabbitmq.conf of every node.
+        advanced: settings of the `rabbit` application that rabbitmq.conf has no lines for.
         plugins: those of every node; rabbitmq_management has to be among them.
         keep: whether `stop` leaves the data and logs.
         detached: whether the broker outlives this process; else it dies with it, however it ends.
@@ -112,7 +114,7 @@ class Broker:
         )
         broker._temporary = state is None
         try:
-            broker._start(config or {}, plugins, report)
+            broker._start(config or {}, advanced or {}, plugins, report)
         except BaseException:
             broker.stop()
             raise
@@ -196,7 +198,11 @@ class Broker:
         return node.environment(self._server, state.home(self.folder), self._epmd_port)
 
     def _start(
-        self, config: Mapping[str, str], plugins: Sequence[str], report: debian.Report
+        self,
+        config: Mapping[str, str],
+        advanced: Mapping[str, int],
+        plugins: Sequence[str],
+        report: debian.Report,
     ) -> None:
         start = time.monotonic()
         if self._server.prefix:
@@ -211,7 +217,7 @@ class Broker:
             inherit=self._hold.fileno() if self._hold else None,
         )
         for node in self.nodes:
-            node.write([member.name for member in self.nodes], config, plugins)
+            node.write([member.name for member in self.nodes], config, advanced, plugins)
             self._start_node(node)
         self._wait(self.nodes)
         report(f"RabbitMQ {self.version} is ready ({time.monotonic() - start:.0f} s)")

@@ -132,12 +132,18 @@ class Node:
         }
 
     def write(
-        self, cluster: Sequence[str], extra: Mapping[str, str], plugins: Sequence[str]
+        self,
+        cluster: Sequence[str],
+        extra: Mapping[str, str],
+        advanced: Mapping[str, int],
+        plugins: Sequence[str],
     ) -> None:
         """Write the node's configuration files; see `configuration`."""
         for folder in ("log", "conf.d"):
             (self.folder / folder).mkdir(parents=True, exist_ok=True)
         (self.folder / "rabbitmq.conf").write_text(self.configuration(cluster, extra))
+        settings = ",".join(f"{{{key},{value}}}" for key, value in advanced.items())
+        (self.folder / "advanced.config").write_text(f"[{{rabbit,[{settings}]}}].\n")
         (self.folder / "enabled_plugins").write_text(f"[{','.join(plugins)}].\n")
 
     def start(

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,21 @@ class Stack:
         ).output
         found: dict[str, Any] = json.loads(text)
         return found
+
+
+@contextmanager
+def start_once(**options: Any) -> Iterator[Callable[[str], Broker]]:
+    """Lend a function that starts a broker by version, once; all are stopped at the end."""
+    running: dict[str, Broker] = {}
+    with ExitStack() as stack:
+
+        def start(version: str) -> Broker:
+            if version not in running:
+                started = Broker.start(version=version, report=print, **options)
+                running[version] = stack.enter_context(started)
+            return running[version]
+
+        yield start
 
 
 def management(broker: Broker) -> Management:

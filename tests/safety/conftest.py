@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.conftest import engine_env, start_broker
+from tests.integration.conftest import engine_env
+from tests.integration.stacks import start_once
 from tests.safety.results import Results
 from tests.safety.scenarios import FAST, FULL, Scale
 from toolchain.broker import Broker
@@ -68,6 +69,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if path:
         _RESULTS.command = session.config.getoption("--safety-command")
         _RESULTS.write(path)
+
+
+@pytest.fixture(scope="session")
+def start_broker() -> Iterator[Callable[[str], Broker]]:
+    """Start a broker by version, once per session, as it comes."""
+    with start_once() as start:
+        yield start
 
 
 @pytest.fixture(scope="session")
