@@ -4,14 +4,15 @@ What is refused, in updates and in previews, and in which words.
 
 from __future__ import annotations
 
-import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
 
 from rabbit_topology.access import Access, LockedError
 from rabbit_topology.urls import parse_host
-from tests.integration.stacks import Stack, connect, fill, management
+from tests.integration.stacks import Stack, connect, fill, management, wait_for
 
 SEED = {"e": {}}
 
@@ -166,19 +167,26 @@ def test_a_preview_names_traffic_that_would_be_cut_off(one_stack: Stack, vhost: 
     one_stack.configure(
         {"vhost": vhost, "exchanges": {}, "queues": {"q": {"on_delete": "discard"}, "other": {}}}
     )
-    deadline = time.monotonic() + 30
-    with connect(one_stack.broker, vhost) as connection:
-        channel = connection.channel()
-        channel.confirm_delivery()
-        while time.monotonic() < deadline:
-            for _ in range(200):
+    seen = Event()
+
+    def publish() -> None:
+        with connect(one_stack.broker, vhost) as connection:
+            channel = connection.channel()
+            while not seen.wait(0.01):
                 channel.basic_publish("e", "q", b"x")
-            stats = (
-                management(one_stack.broker).get(f"/exchanges/{vhost}/e").get("message_stats", {})
-            )
-            if stats.get("publish_in_details", {}).get("rate"):
-                break
-    text = one_stack.preview().text
+
+    def rate() -> object:
+        known = management(one_stack.broker).get(f"/exchanges/{vhost}/e").get("message_stats", {})
+        return known.get("publish_in_details", {}).get("rate")
+
+    with ThreadPoolExecutor() as threads:
+        published = threads.submit(publish)
+        try:
+            wait_for(rate, "the broker knows of the traffic")
+            text = one_stack.preview().text
+        finally:
+            seen.set()
+        published.result()
     assert "exchange e is removed while" in text
     assert "messages/s" in text
 
