@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import runpy
+from collections.abc import Iterator
+from pathlib import Path
 
 import pulumi
 import pytest
-from pulumi.runtime import settings
+from pulumi.runtime import resource, settings
 from pulumi.runtime.stack import run_in_stack
 
 from rabbit_topology import pace
@@ -24,6 +28,17 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     monkeypatch.delenv(pace.LOG, raising=False)
     monkeypatch.setattr(pulumi.log, "debug", said.append)
     return said
+
+
+@pytest.fixture(autouse=True)
+def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """What else `pace` changes, as it is before any test."""
+    for name in ("traceback", "_get_source_position_for_frame"):
+        monkeypatch.setattr(resource, name, getattr(resource, name))
+    before = gc.get_threshold()
+    yield
+    gc.set_threshold(*before)
+    gc.unfreeze()
 
 
 def test_registrations_have_begun_when_the_sdk_looks(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,3 +105,55 @@ def test_an_unknown_sdk_is_left_alone(log: list[str], monkeypatch: pytest.Monkey
     pace.quieten()
     pulumi.log.debug("heard")
     assert log == ["heard"]
+
+
+class Base:
+    """Three `__init__` above what makes it, as the SDK's classes have them."""
+
+    def __init__(self) -> None:
+        self.trace = resource._get_stack_trace()
+
+
+class Custom(Base):
+    def __init__(self) -> None:
+        super().__init__()
+
+
+class Concrete(Custom):
+    def __init__(self) -> None:
+        super().__init__()
+
+
+def test_the_engine_is_told_the_same_places() -> None:
+    told = []
+    for change in (lambda: None, pace.know_places, lambda: None):
+        change()
+        told.append(list(Concrete().trace.frames))
+    as_it_comes, *ours = told
+    for places in ours:
+        assert len(places) > 5
+        assert places == as_it_comes[: len(places)]
+
+
+def test_places_end_where_the_program_begins(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text("made = Concrete()\n")
+    pace.know_places()
+    made = runpy.run_path(str(program), {"Concrete": Concrete})["made"]
+    (place,) = made.trace.frames
+    assert (place.pc.uri, place.pc.line) == (program.as_uri(), 1)
+
+
+def test_places_of_an_unknown_sdk_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = resource.traceback
+    monkeypatch.setattr(pace, "version", lambda _: "4.0.0")
+    pace.know_places()
+    assert resource.traceback is before
+
+
+def test_garbage_is_collected_rarely_but_it_is() -> None:
+    usual = 700
+    gc.set_threshold(usual)
+    pace.collect_rarely()
+    assert gc.get_threshold()[0] > 10 * usual
+    assert gc.isenabled()
