@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bench import compare, page, policies, rules
 from bench.goals import LARGE, MIDDLE, NO_HOOKS, OURS
 from bench.results import Results
-from bench.tools import ROOT, SKIPPED, FloorTool, PulumiTool, TerraformTool, Tool
+from bench.tools import ROOT, FloorTool, PulumiTool, TerraformTool, Tool
 from toolchain import engine, golang, terraform
 
 PARTS = ("tools", "policies", "rules")
@@ -70,7 +70,7 @@ def _tools(results: Results, chosen: str) -> list[Tool]:
             about="this program, its state saved once at the end, as `make up` runs it",
             program="ours",
             engine_env=engine_env,
-            env=SKIPPED,
+            env=engine.QUICK,
         ),
         PulumiTool(
             name="ours, checkpoints",
@@ -83,7 +83,7 @@ def _tools(results: Results, chosen: str) -> list[Tool]:
             about="this program with its safety hooks switched off, for what they cost",
             program="no_hooks",
             engine_env=engine_env,
-            env=SKIPPED,
+            env=engine.QUICK,
             largest=MIDDLE,
         ),
         PulumiTool(

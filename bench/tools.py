@@ -24,8 +24,6 @@ from toolchain.terraform import Terraform
 
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "programs"
-SKIPPED = {"PULUMI_EXPERIMENTAL": "1", "PULUMI_SKIP_CHECKPOINTS": "1"}
-"""What makes the engine save its state once, at the end. See docs/checkpoints.md."""
 
 _STACK = "bench"
 

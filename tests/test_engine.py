@@ -38,7 +38,8 @@ BUILT = """#!/bin/sh
 PATH=/usr/bin:/bin
 case "$*" in
 -version) echo 3.5.3 ;;
-"plugin install resource rabbitmq 3.5.3 --file "*) mkdir -p "$PULUMI_HOME/plugins" ;;
+"plugin install resource rabbitmq 3.5.3 --file "*)
+    mkdir -p "$PULUMI_HOME/plugins" "$PULUMI_HOME/logs" ;;
 *) exit 1 ;;
 esac
 """
@@ -144,6 +145,7 @@ def test_the_environment_leads_to_a_complete_engine(machine: Machine) -> None:
     ]
     assert os.access(entry / "bin" / "pulumi-language-python-exec", os.X_OK)
     assert (entry / "home" / "plugins").is_dir()
+    assert (entry / "home" / "logs").is_file(), "the CLI would write a debug log of every run"
     assert len(machine.builds()) == 3
     assert all(line.endswith("GOCACHE= CGO_ENABLED=0") for line in machine.builds())
 

@@ -98,9 +98,8 @@ def _environment() -> dict[str, str]:
     env.setdefault("PULUMI_BACKEND_URL", backend_url(backend))
     # The user's own engine would take the python3 on PATH, which lacks the packages.
     env.setdefault("PULUMI_PYTHON_CMD", sys.executable)
-    # The state is saved once, at the end: see docs/checkpoints.md.
-    env.setdefault("PULUMI_EXPERIMENTAL", "1")
-    env.setdefault("PULUMI_SKIP_CHECKPOINTS", "1")
+    for name, value in engine.QUICK.items():
+        env.setdefault(name, value)
     if "PULUMI_CONFIG_PASSPHRASE_FILE" not in env:
         env.setdefault("PULUMI_CONFIG_PASSPHRASE", PASSPHRASE)
     return env

@@ -19,12 +19,23 @@ from pathlib import Path
 from toolchain import golang
 from toolchain.golang import Build, BuildError, Report
 
-__all__ = ["MINIMUM", "EngineError", "clean", "ensure"]
+__all__ = ["MINIMUM", "QUICK", "EngineError", "clean", "ensure"]
 
 MINIMUM = (3, 245, 0)
 """The oldest CLI that will do: error hooks, which came with 3.219, are called from here on."""
 
-_FORMAT = 1  # Raise it when the same modules are built or laid out in another way.
+QUICK = {
+    # The state is saved once, at the end: see docs/checkpoints.md.
+    "PULUMI_EXPERIMENTAL": "1",
+    "PULUMI_SKIP_CHECKPOINTS": "1",
+    # The provider compares resources side by side; else one after the other, and all wait.
+    "PULUMI_PARALLEL_DIFF": "1",
+    # Engine and provider collect garbage less often: time for memory, which they need little of.
+    "GOGC": "400",
+}
+"""Variables that make runs of this program faster."""
+
+_FORMAT = 2  # Raise it when the same modules are built or laid out in another way.
 _HERE = Path(__file__).parent
 _MODULES = ("cli", "language-host", "plugin")
 _CLI = "github.com/pulumi/pulumi/pkg/v3/cmd/pulumi"
@@ -128,6 +139,10 @@ def _build(build: Build) -> None:
         build.report,
         env={"PULUMI_HOME": str(home), "PULUMI_SKIP_UPDATE_CHECK": "true"},
     )
+    # A debug log that nobody asked for, for Pulumi's support, is written where this folder can be
+    # made. It takes a third of the engine's time.
+    shutil.rmtree(home / "logs", ignore_errors=True)
+    (home / "logs").touch()
 
 
 def main() -> None:
