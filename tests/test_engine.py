@@ -1,5 +1,6 @@
 """`toolchain.engine` against a fake Go: shell scripts that log their calls. No network."""
 
+import json
 import os
 import shutil
 import signal
@@ -126,6 +127,34 @@ def test_another_pulumi_on_path_is_not(machine: Machine, pulumi: str, reason: st
     assert "3.245.0 or newer is needed" in machine.reports[0]
 
 
+def test_packages_with_plugins_are_listed_as_pip_does(machine: Machine) -> None:
+    machine.go()
+    listing = ["-m", "pip", "list", "-v", "--format", "json"]
+    env = {**os.environ, **machine.ensure()}
+
+    def listed(command: str) -> set[tuple[str, str, str]]:
+        output = subprocess.run([command, *listing], env=env, check=True, capture_output=True)
+        packages = json.loads(output.stdout)
+        return {
+            (it["name"].replace("_", "-"), it["version"], it["location"])
+            for it in packages
+            if it["name"].startswith(("pulumi-", "pulumi_"))
+        }
+
+    found = listed(env["PULUMI_PYTHON_CMD"])
+    assert "pulumi-rabbitmq" in {name for name, *_ in found}
+    assert found == listed(sys.executable)
+
+
+def test_all_else_goes_to_the_interpreter(machine: Machine) -> None:
+    machine.go()
+    env = {**os.environ, **machine.ensure()}
+    program = "import sys; print(sys.argv[1:], sys.prefix); sys.exit(3)"
+    command = [env["PULUMI_PYTHON_CMD"], "-c", program, "a b", ""]
+    ended = subprocess.run(command, env=env, check=False, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (3, f"{['a b', '']} {sys.prefix}\n")
+
+
 def test_the_environment_leads_to_a_complete_engine(machine: Machine) -> None:
     machine.go()
     environment = machine.ensure()
@@ -134,7 +163,8 @@ def test_the_environment_leads_to_a_complete_engine(machine: Machine) -> None:
     assert environment == {
         "PATH": f"{entry}/bin:{machine.bin}",
         "PULUMI_HOME": f"{entry}/home",
-        "PULUMI_PYTHON_CMD": sys.executable,
+        "PULUMI_PYTHON_CMD": str(engine._HERE / "python" / "python"),
+        "RABBIT_TOPOLOGY_PYTHON": sys.executable,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
     # The plugin is installed, and not on PATH, where each run would warn of it.

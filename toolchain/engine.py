@@ -56,7 +56,8 @@ def ensure(report: Report = _to_stderr) -> dict[str, str]:
 
     Empty where the `pulumi` on PATH is at least `MINIMUM`. Otherwise an engine is built, once, into
     `$XDG_CACHE_HOME` (or ~/.cache)/rabbit-topology, and the variables are PATH, PULUMI_HOME,
-    PULUMI_PYTHON_CMD (this interpreter) and PULUMI_SKIP_UPDATE_CHECK.
+    PULUMI_PYTHON_CMD (this interpreter, which RABBIT_TOPOLOGY_PYTHON names, behind a script that
+    makes it start sooner) and PULUMI_SKIP_UPDATE_CHECK.
 
     `report` gets lines of progress. Raises EngineError.
     """
@@ -72,7 +73,8 @@ def ensure(report: Report = _to_stderr) -> dict[str, str]:
     return {
         "PATH": f"{entry / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "PULUMI_HOME": str(entry / "home"),
-        "PULUMI_PYTHON_CMD": sys.executable,
+        "PULUMI_PYTHON_CMD": str(_HERE / "python" / "python"),
+        "RABBIT_TOPOLOGY_PYTHON": sys.executable,
         "PULUMI_SKIP_UPDATE_CHECK": "true",
     }
 
