@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from bench import compare, page, policies, rules
-from bench.goals import LARGE, MIDDLE, NO_HOOKS, OURS
+from bench.goals import LARGE, MIDDLE, NO_HOOKS, OURS, SERVICES, WITH_SERVICES
 from bench.results import Results
 from bench.tools import ROOT, FloorTool, PulumiTool, TerraformTool, Tool
 from toolchain import engine, golang, terraform
@@ -85,6 +85,16 @@ def _tools(results: Results, chosen: str) -> list[Tool]:
             engine_env=engine_env,
             env=engine.QUICK,
             largest=MIDDLE,
+        ),
+        PulumiTool(
+            name=WITH_SERVICES,
+            about="this program with as many services besides, each with a user of its own",
+            program="ours",
+            engine_env=engine_env,
+            env=engine.QUICK,
+            smallest=MIDDLE,
+            largest=MIDDLE,
+            services=SERVICES,
         ),
         PulumiTool(
             name="plain Pulumi",

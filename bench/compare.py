@@ -19,7 +19,7 @@ Report = Callable[[str], None]
 def runs(tools: Sequence[Tool], sizes: Sequence[int], repeat: int) -> Iterator[tuple[int, Tool]]:
     """Yield size and tool of each run; every round begins with another tool."""
     for size in sorted(sizes):
-        able = [tool for tool in tools if tool.largest is None or size <= tool.largest]
+        able = [it for it in tools if it.smallest <= size <= (it.largest or size)]
         for number in range(repeat):
             start = number % len(able) if able else 0
             for tool in able[start:] + able[:start]:

@@ -8,6 +8,8 @@ from bench.results import Results
 from bench.tools import Step
 
 OURS, NO_HOOKS, TERRAFORM = "ours", "ours, no hooks", "Terraform"
+SERVICES = 200
+WITH_SERVICES = f"ours, {SERVICES} services"
 SMALL, MIDDLE, LARGE = 100, 1_000, 10_000
 
 
@@ -49,6 +51,18 @@ def goals(results: Results) -> list[Goal]:
             text=f"safety hooks, {Step.FIRST} of {MIDDLE:,}: with / without",
             limit=1.1,
             measured=_ratio(*hooks),
+        )
+    )
+    taken = [results.seconds(tool, MIDDLE, Step.FIRST) for tool in (WITH_SERVICES, OURS)]
+    # A user, its permissions and its topic permissions: three resources for each service.
+    per_resource = _ratio(*taken)
+    if per_resource is not None:
+        per_resource *= MIDDLE / (MIDDLE + 3 * SERVICES)
+    found.append(
+        Goal(
+            text=f"{SERVICES} services on top of {MIDDLE:,}, {Step.FIRST}: time per resource",
+            limit=1.2,
+            measured=per_resource,
         )
     )
     checked = results.rules.get(str(LARGE))

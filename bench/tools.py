@@ -17,7 +17,7 @@ import httpx
 import yaml
 
 from bench.measure import FailedError, Measured, run
-from bench.topology import VHOST, definitions
+from bench.topology import VHOST, definitions, with_services
 from toolchain import terraform
 from toolchain.broker import Broker
 from toolchain.terraform import Terraform
@@ -25,6 +25,7 @@ from toolchain.terraform import Terraform
 ROOT = Path(__file__).parent.parent
 PROGRAMS = Path(__file__).parent / "programs"
 
+SEED = "a seed for passwords that protect nothing"
 _STACK = "bench"
 
 
@@ -78,6 +79,8 @@ class Tool(ABC):
     """One line for those who read the tables."""
     largest: int | None = None
     """No larger topologies than that are measured with it."""
+    smallest: int = 0
+    """No smaller ones either."""
 
     @abstractmethod
     def session(self, folder: Path, broker: Broker, limit: float) -> Session:
@@ -94,6 +97,9 @@ class PulumiTool(Tool):
     engine_env: Mapping[str, str] = field(repr=False)
     env: Mapping[str, str] = field(default_factory=dict)
     largest: int | None = None
+    smallest: int = 0
+    services: int = 0
+    """So many services on top of the topology."""
 
     def session(self, folder: Path, broker: Broker, limit: float) -> Session:
         """Make a stack with a file backend."""
@@ -104,6 +110,7 @@ class _PulumiSession(Session):
     def __init__(self, tool: PulumiTool, folder: Path, broker: Broker, limit: float) -> None:
         super().__init__(folder, broker, limit)
         self._hooks = tool.program != "plain"
+        self._services = tool.services
         state = folder / "state"
         state.mkdir()
         self._env = {
@@ -126,10 +133,12 @@ class _PulumiSession(Session):
             "rabbitmq:username": broker.username,
             "rabbitmq:password": broker.password,
             "rabbit-topology:broker": {"hosts": list(broker.hosts)},
+            "rabbit-topology:seed": SEED,
         }
         file.write_text(yaml.safe_dump(settings))
 
     def write(self, config: Mapping[str, Any]) -> None:
+        config = with_services(dict(config), self._services)
         (self.folder / "topology.json").write_text(json.dumps(config))
 
     def run(self, step: Step) -> Measured:

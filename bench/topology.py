@@ -23,6 +23,24 @@ def topology(size: int) -> dict[str, Any]:
     }
 
 
+def with_services(config: dict[str, Any], count: int) -> dict[str, Any]:
+    """Return the same with so many services, each with a user and three resources.
+
+    Each publishes to an exchange of its own, by one routing key, and consumes one queue. Those
+    exchanges are topic exchanges, so that there are topic permissions as well.
+    """
+    pairs = list(zip(config["exchanges"], config["bindings"], strict=True))[:count]
+    topics = {exchange: {"type": "topic"} for exchange, _ in pairs}
+    services = {
+        f"service-{number:05}": {
+            "publishes": [{"exchange": exchange, "routing_key": it["routing_key"]}],
+            "consumes": [it["queue"]],
+        }
+        for number, (exchange, it) in enumerate(pairs)
+    }
+    return {**config, "exchanges": {**config["exchanges"], **topics}, "services": services}
+
+
 def with_one_more(config: dict[str, Any]) -> dict[str, Any]:
     """Return the same with one queue added."""
     return {**config, "queues": {**config["queues"], "queue-added": {"type": QUEUE_TYPE}}}

@@ -71,8 +71,9 @@ class Management:
             base_url=self.endpoint.rstrip("/"),
             auth=(self.username, self.password),
             timeout=TIMEOUT_SECONDS,
-            # Where nothing is said httpx trusts the certificates that it brings along.
-            verify=self.tls_context if any(stated) else True,
+            # Where nothing is said httpx trusts the certificates that it brings along. To load
+            # them takes longer than all that is asked without TLS.
+            verify=self.tls_context if any(stated) else not self.endpoint.startswith("http:"),
         )
 
     def request(self, method: str, path: str, body: object = None) -> Any:

@@ -14,7 +14,8 @@ from bench.goals import goals
 from bench.measure import FailedError, Measured, run
 from bench.results import Results
 from bench.tools import FloorTool, PulumiTool, Step
-from bench.topology import definitions, topology, with_one_more
+from bench.topology import definitions, topology, with_one_more, with_services
+from rabbit_topology import permissions
 from rabbit_topology.parse import parse
 
 
@@ -36,6 +37,15 @@ def test_a_topology_has_its_size_with_the_vhost(size: int) -> None:
     declared = 1 + len(model.exchanges) + len(model.queues) + len(list(model.routes()))
     assert declared == size
     assert len(parse(with_one_more(config))[0].queues) == len(model.queues) + 1
+
+
+def test_services_are_so_many_and_each_has_topic_permissions() -> None:
+    model = parse(with_services(topology(1000), 200))[0]
+    assert len(model.services) == 200
+    for it in model.services.values():
+        assert permissions.topic_permissions(model, it)
+        assert permissions.permissions(model, it)
+    assert with_services(topology(12), 0) == {**topology(12), "services": {}}
 
 
 def test_the_floor_builds_what_the_config_says() -> None:
