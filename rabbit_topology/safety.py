@@ -102,7 +102,7 @@ class Safety:
         default_factory=lambda: ThreadPoolExecutor(32, thread_name_prefix="rabbit-topology")
     )
     _verdict: dict[str, contents.Contents] | BrokerError | None = None
-    """What is known of all queues at stake when the whole stack is destroyed."""
+    """The queues at stake that are in use, once that was asked to destroy the whole stack."""
 
     def __post_init__(self) -> None:
         hooks = self.hooks
@@ -426,12 +426,13 @@ class Safety:
         with self._guard:
             if self._verdict is None:
                 try:
-                    self._verdict = self._survey_without_shovels()
+                    found = self._survey_without_shovels()
+                    self._verdict = {name: it for name, it in found.items() if it.in_use}
                 except BrokerError as error:
                     self._verdict = error  # for all hooks: asking may have taken long
         if isinstance(self._verdict, BrokerError):
             raise self._verdict
-        return {name: it for name, it in self._verdict.items() if it.in_use}
+        return self._verdict
 
     def _survey_without_shovels(self) -> dict[str, contents.Contents]:
         """Return what each queue at stake holds, once the stack's shovels have let go of theirs.
