@@ -24,8 +24,8 @@ from tests.integration.stacks import (
 )
 from tests.safety import settled
 from tests.safety.killing import Definitions, Moment, Run, definitions, kill_points, reach
+from toolchain import engine
 
-SKIPPED = {"PULUMI_EXPERIMENTAL": "1", "PULUMI_SKIP_CHECKPOINTS": "1"}
 KEPT = "kept"
 MESSAGES = 50
 
@@ -43,7 +43,7 @@ class Kills:
     """A line for each kill."""
 
     def __post_init__(self) -> None:
-        self.stack.env.update(SKIPPED)
+        self.stack.env.update(engine.QUICK)
 
     def config(self, number: int) -> dict[str, Any]:
         """Return one of two configs; from one to the other half is created, half deleted, and

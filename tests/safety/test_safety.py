@@ -32,6 +32,7 @@ from tests.safety.killing import (
 from tests.safety.results import Results
 from tests.safety.scenarios import FULL, Load, Scale, changes, config, traffic
 from tests.safety.traffic import Publication
+from toolchain import engine
 from toolchain.broker import Broker
 
 pytestmark = pytest.mark.safety
@@ -93,8 +94,8 @@ def test_a_change_loses_nothing(
     scale: Scale,
     results: Results,
 ) -> None:
-    stack = make_stack(version)
     change = changes(vhost, scale)[name]
+    stack = make_stack(version)
     outcome = scenarios.deploy(stack, change, tmp_path / "ledger", scale.rate)
     results.change(stack.broker.version, name, outcome, by_name=change.by_name)
     allowed = scale.rate * scenarios.BY_NAME_SECONDS if change.by_name else 0
@@ -102,6 +103,31 @@ def test_a_change_loses_nothing(
     assert not outcome.report.altered
     for queue, messages in change.arrived.items():
         assert outcome.report.by_queue[queue] == messages
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("classic to quorum", marks=fast),
+        "exchange direct to topic",
+        "exchange in the middle",
+        "many ways in",
+        "many queues",
+    ],
+)
+def test_nor_does_it_with_the_settings_that_make_up_uses(
+    name: str,
+    make_stack: Callable[..., Stack],
+    tmp_path: Path,
+    vhost: str,
+    scale: Scale,
+    results: Results,
+) -> None:
+    stack = make_stack("4.0")
+    stack.env.update(engine.QUICK)
+    outcome = scenarios.deploy(stack, changes(vhost, scale)[name], tmp_path / "ledger", scale.rate)
+    results.change(stack.broker.version, f"{name}, as `make up` runs it", outcome)
+    assert outcome.report.sound
 
 
 @versions
