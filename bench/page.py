@@ -9,6 +9,8 @@ from bench.results import Results
 from bench.tools import ROOT, Step
 
 KEPT = ROOT / ".local" / "bench.json"
+NOTES = ROOT / "bench" / "notes.md"
+"""What no measurement can say by itself."""
 PAGE = ROOT / "docs" / "performance.md"
 PLOT = PAGE.with_suffix(".svg")
 
@@ -60,6 +62,8 @@ def _lines(results: Results) -> Iterator[str]:
             for goal in goals(results)
         ],
     )
+    yield ""
+    yield NOTES.read_text().rstrip()
     yield from _figures(results, "Seconds", results.seconds, _seconds)
     yield from _figures(results, "Peak memory, MiB", results.peak, _mebibytes)
     yield from _left_out(results)

@@ -9,6 +9,8 @@ Which source is exact differs by queue type, and is written down in docs/exactne
 - unacknowledged, quorum: a passive declare counts every consumer that holds a message, cancelled
   ones and `basic.get` included: nobody there means nothing held. With consumers there, the
   queue's own tick tells, up to its interval later;
+- quorum, seemingly empty: a passive declare answers 0 as well while the queue has no leader, so
+  `basic.get` makes sure of one;
 - dead-lettered at least once: messages that wait for their target are in no count but the
   queue's tick;
 - streams: reading is not destructive, so a read from the first offset tells.
@@ -51,6 +53,10 @@ _SIDE_BY_SIDE = 32
 
 TICK_PATIENCE_SECONDS = 60.0
 """How long two rounds of statistics may take, 10 s by default, before asking is given up."""
+
+
+class NoLeaderError(BrokerError):
+    """A quorum queue has no leader, so nobody knows what it holds."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -170,6 +176,11 @@ def _judge(
             return Contents(kind=kind, ready=held, unacknowledged=0, consumers=consumers)
         case QueueType.CLASSIC:
             return _classic(access, described, ready, consumers)
+    if (ready, consumers) == (0, 0):
+        confirmed = _confirmed(access, vhost, name)
+        if confirmed is None:
+            return None
+        ready, consumers = confirmed
     if consumers == 0 and not _keeps_dead_letters(access, vhost, described):
         return Contents(kind=kind, ready=ready, unacknowledged=0, consumers=0)
     settled = _by_statistics(access, vhost, name)
@@ -289,15 +300,26 @@ def survey(
         else:
             described = _listed(access, vhost, _TOTALS)  # after the declares, as `read` does
             found = threads.map(
+                # A queue that does not answer is left out of the listing: that is no queue gone.
                 lambda name, it: (
                     _judge(access, vhost, described[name], *it)
                     if it and name in described
-                    else None
+                    else read(access, vhost, name)
                 ),
                 wanted,
                 declared,
             )
         return {name: it for name, it in zip(wanted, found, strict=True) if it}
+
+
+def is_empty(access: Access, vhost: str, name: str) -> bool:
+    """Tell whether no message of a quorum queue is ready, as its leader says; True if it is gone.
+
+    Raises:
+        NoLeaderError: There is none.
+    """
+    confirmed = _confirmed(access, vhost, name)
+    return confirmed is None or confirmed[0] == 0
 
 
 def wait_until_empty(
@@ -330,7 +352,9 @@ def wait_until_empty(
             raise _not_answering(access, name)
         total = described.get("messages", 0)
         if total == 0:
-            exact = not quorum or (consumers == 0 and not hidden)
+            exact = not quorum
+            if quorum and consumers == 0 and not hidden:
+                exact = _confirmed(access, vhost, name) in (None, (0, 0))
             # Of a leader on another node, or one just elected, the number may be missing.
             if exact or (last and described.get("leader") == leader):
                 return True
@@ -362,6 +386,49 @@ def _declared(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
             access.management.endpoint, f"queue {name!r} cannot be asked: {error!r}"
         ) from None
     return declared.message_count, declared.consumer_count
+
+
+def _confirmed(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
+    """Return what `_declared` does of a quorum queue, once its leader has answered.
+
+    Without a leader the queue seems to be empty and unused, and the broker would delete it by
+    force: while one is elected, while most of its nodes are away, or if its declaration was cut
+    short. `basic.get` waits for the leader, and takes nothing from a queue that is empty.
+
+    Raises:
+        NoLeaderError: There is none.
+    """
+    try:
+        with access.channel(vhost) as channel:
+            method, _, _ = channel.basic_get(name)
+        if method:  # given back when the channel was closed
+            return 1, 0
+    except ChannelClosedByBroker as error:
+        if error.reply_code == 404:
+            return None
+        if error.reply_code != 405:
+            raise NoLeaderError(access.management.endpoint, _no_leader(name, error)) from None
+        _consume(access, vhost, name)
+    except AMQPError as error:
+        raise NoLeaderError(access.management.endpoint, _no_leader(name, error)) from None
+    return _declared(access, vhost, name)
+
+
+def _consume(access: Access, vhost: str, name: str) -> None:
+    """Have the leader of a queue with a single active consumer answer: it refuses `basic.get`."""
+    try:
+        with access.channel(vhost) as channel:
+            channel.basic_qos(prefetch_count=1)
+            channel.basic_cancel(channel.basic_consume(name, lambda *_: None))
+    except AMQPError as error:
+        raise NoLeaderError(access.management.endpoint, _no_leader(name, error)) from None
+
+
+def _no_leader(name: str, error: AMQPError) -> str:
+    return (
+        f"queue {name!r} does not answer, so what it holds is not known: it has no leader, most of "
+        f"its nodes may be down ({error!r}); nothing is deleted"
+    )
 
 
 def _classic(access: Access, described: Mapping[str, Any], ready: int, consumers: int) -> Contents:

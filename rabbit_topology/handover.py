@@ -447,6 +447,8 @@ def delete_empty(access: Access, vhost: str, name: str, kind: QueueType) -> bool
     quorum queues and streams: between test and deletion lie two frames on one connection.
     """
     atomic = kind is QueueType.CLASSIC
+    if kind is QueueType.QUORUM and not contents.is_empty(access, vhost, name):
+        return False
     try:
         with access.channel(vhost) as channel:
             if not atomic and channel.queue_declare(name, passive=True).method.message_count:

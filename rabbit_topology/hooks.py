@@ -22,10 +22,11 @@ from rabbit_topology.model import OnDelete
 
 _READ_TOO_EARLY = "ConsumerDetail"
 """The provider reads a queue back right after declaring it. A consumer that subscribed in that
-moment has no statistics yet, which the provider's client cannot decode: reading again helps."""
+moment has no statistics yet, which the provider's client cannot decode: reading again helps. One
+whose channel has gone meanwhile is forgotten when the broker cleans up, every two minutes."""
 
-_READ_AGAIN_TIMES = 40
-_READ_AGAIN_SECONDS = 0.25
+_READ_AGAIN_SECONDS = (*[0.25] * 40, *[2.5] * 55)
+"""Pauses; the engine ends it after a hundred."""
 
 Inputs = Mapping[str, Any]
 
@@ -146,7 +147,8 @@ class Hooks:
 
 
 async def _read_again(args: pulumi.ErrorHookArgs) -> bool:
-    if _READ_TOO_EARLY not in str(args.errors[:1]) or len(args.errors) > _READ_AGAIN_TIMES:
+    failures = len(args.errors)
+    if _READ_TOO_EARLY not in str(args.errors[:1]) or failures > len(_READ_AGAIN_SECONDS):
         return False
-    await asyncio.sleep(_READ_AGAIN_SECONDS)
+    await asyncio.sleep(_READ_AGAIN_SECONDS[failures - 1])
     return True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import Any
 
 from rabbit_topology import contents, handover
 from rabbit_topology.access import Access
@@ -63,8 +64,33 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         report(f"queue {name}: completing what an earlier run began")
         if not access.exists("queues", vhost, name):
             access.declare("queues", vhost, name, topology.queues[name].declaration())
+        elif name in topology.queues and taken.is_held():
+            _elect(access, vhost, name, topology.queues[name].declaration(), report)
         taken.give_back()
     return find(access, topology)
+
+
+def _elect(
+    access: Access,
+    vhost: str,
+    name: str,
+    declaration: dict[str, Any],
+    report: Callable[[str], None],
+) -> None:
+    """Declare a queue once more if its declaration was cut short, so that it gets a leader.
+
+    Of a quorum queue the broker first notes that it exists, then starts its members, then has them
+    elect a leader. If the client's connection ends in between, they never do: the queue takes no
+    message, for good. One that nothing was led to yet can be deleted unseen: it never had any.
+    """
+    if any(it["source"] for it in access.bindings("queues", vhost, name)):
+        return
+    try:
+        contents.read(access, vhost, name)
+    except contents.NoLeaderError:
+        report(f"queue {name}: declaring it again, since a killed run was about to")
+        access.request_if_there("DELETE", "queues", vhost, name)
+        access.declare("queues", vhost, name, declaration)
 
 
 def _end_deletions(access: Access, topology: Topology, report: Callable[[str], None]) -> None:

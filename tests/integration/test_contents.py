@@ -4,17 +4,19 @@ What queues hold, asked all at once, and the connections that it is asked over.
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 
 import pika
 import pytest
 
-from rabbit_topology import contents, pool
+from rabbit_topology import contents, handover, pool
 from rabbit_topology.access import Access
 from rabbit_topology.contents import Contents
 from rabbit_topology.model import QueueType
-from tests.integration.stacks import access_to, connect, management, wait_for
+from tests.integration.stacks import access_to, connect, fill, management, wait_for
 from toolchain.broker import Broker
 
 TYPES = ("classic", "quorum", "stream")
@@ -36,6 +38,8 @@ def test_a_survey_says_what_every_queue_holds(broker: Broker, vhost: str) -> Non
         for kind in ("classic", "quorum"):
             channel.basic_publish("", f"{kind} full", b"held by who is no consumer")
             channel.basic_get(f"{kind} full")
+        alone = {"x-queue-type": "quorum", "x-single-active-consumer": True}
+        channel.queue_declare("quorum alone", durable=True, arguments=alone)
         channel.queue_declare("of another connection", exclusive=True)
         channel.basic_consume("classic empty", lambda *_: None)
 
@@ -47,12 +51,45 @@ def test_a_survey_says_what_every_queue_holds(broker: Broker, vhost: str) -> Non
         "classic empty": replace(NOTHING, consumers=1),
         "classic full": half,
         "quorum empty": replace(NOTHING, kind=QueueType.QUORUM),
+        "quorum alone": replace(NOTHING, kind=QueueType.QUORUM),
         # `basic.get` counts as a consumer there.
         "quorum full": replace(half, kind=QueueType.QUORUM, consumers=1),
         "stream empty": replace(NOTHING, kind=QueueType.STREAM),
         "stream full": replace(NOTHING, kind=QueueType.STREAM, ready=1),
     }
     assert chosen == {"classic full": half}
+
+
+def test_a_quorum_queue_without_a_leader_is_not_taken_for_empty(vhost: str) -> None:
+    with Broker.start(version="4.0", nodes=3, report=print) as cluster:
+        admin = management(cluster)
+        admin.request("PUT", f"/vhosts/{vhost}")
+        with connect(cluster, vhost) as connection:
+            channel = connection.channel()
+            channel.queue_declare("q", durable=True, arguments={"x-queue-type": "quorum"})
+            fill(channel, "q", 5)
+        leader = admin.get(f"/queues/{vhost}/q?disable_stats=true")["leader"]
+        survivor = next(node for node in cluster.nodes if node.name != leader)
+        for node in cluster.nodes:
+            if node is not survivor:
+                os.kill(node.process.pid, signal.SIGKILL)
+        access = Access.connect(
+            endpoint=survivor.endpoint,
+            username=cluster.username,
+            password=cluster.password,
+            hosts=[survivor.host],
+        )
+        wait_for(
+            lambda: contents._declared(access, vhost, "q") == (0, 0),
+            "the broker says that the queue is empty",
+        )
+        with pytest.raises(contents.NoLeaderError, match="'q' does not answer"):
+            contents.read(access, vhost, "q")
+        with pytest.raises(contents.NoLeaderError):
+            contents.survey(access, vhost)
+        with pytest.raises(contents.NoLeaderError):
+            handover.delete_empty(access, vhost, "q", QueueType.QUORUM)
+        assert access.exists("queues", vhost, "q")
 
 
 @pytest.fixture
