@@ -150,5 +150,10 @@ async def _read_again(args: pulumi.ErrorHookArgs) -> bool:
     failures = len(args.errors)
     if _READ_TOO_EARLY not in str(args.errors[:1]) or failures > len(_READ_AGAIN_SECONDS):
         return False
+    if failures == 1:
+        pulumi.warn(
+            f"{args.name} was read back before the broker knew all of its consumers; the engine "
+            "keeps a note of that: make the next update with `pulumi up --refresh`"
+        )
     await asyncio.sleep(_READ_AGAIN_SECONDS[failures - 1])
     return True
