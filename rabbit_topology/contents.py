@@ -407,10 +407,10 @@ def _confirmed(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
         if error.reply_code == 404:
             return None
         if error.reply_code != 405:
-            raise NoLeaderError(access.management.endpoint, _no_leader(name, error)) from None
+            raise _no_leader(access, name, error) from None
         _consume(access, vhost, name)
     except AMQPError as error:
-        raise NoLeaderError(access.management.endpoint, _no_leader(name, error)) from None
+        raise _no_leader(access, name, error) from None
     return _declared(access, vhost, name)
 
 
@@ -421,13 +421,14 @@ def _consume(access: Access, vhost: str, name: str) -> None:
             channel.basic_qos(prefetch_count=1)
             channel.basic_cancel(channel.basic_consume(name, lambda *_: None))
     except AMQPError as error:
-        raise NoLeaderError(access.management.endpoint, _no_leader(name, error)) from None
+        raise _no_leader(access, name, error) from None
 
 
-def _no_leader(name: str, error: AMQPError) -> str:
-    return (
+def _no_leader(access: Access, name: str, error: AMQPError) -> NoLeaderError:
+    return NoLeaderError(
+        access.management.endpoint,
         f"queue {name!r} does not answer, so what it holds is not known: it has no leader, most of "
-        f"its nodes may be down ({error!r}); nothing is deleted"
+        f"its nodes may be down ({error!r}); nothing is deleted",
     )
 
 

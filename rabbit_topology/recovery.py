@@ -81,16 +81,31 @@ def _elect(
 
     Of a quorum queue the broker first notes that it exists, then starts its members, then has them
     elect a leader. If the client's connection ends in between, they never do: the queue takes no
-    message, for good. One that nothing was led to yet can be deleted unseen: it never had any.
+    message, for good. One that nothing leads to and that never had a leader can be deleted unseen.
+
+    Raises:
+        NoLeaderError: It may have had one: a member is away. It may be the queue to be replaced.
     """
     if any(it["source"] for it in access.bindings("queues", vhost, name)):
         return
-    try:
-        contents.read(access, vhost, name)
-    except contents.NoLeaderError:
+    if _never_had_a_leader(access, vhost, name):
         report(f"queue {name}: declaring it again, since a killed run was about to")
         access.request_if_there("DELETE", "queues", vhost, name)
         access.declare("queues", vhost, name, declaration)
+
+
+def _never_had_a_leader(access: Access, vhost: str, name: str) -> bool:
+    for _ in range(2):  # a member that has just come back needs a moment
+        try:
+            contents.read(access, vhost, name)
+        except contents.NoLeaderError:
+            found = contents.describe(access, vhost, name) or {}
+            # With all of them there, a queue that ever had a leader elects one.
+            if not found.get("members") or set(found["members"]) != set(found.get("online", ())):
+                raise
+        else:
+            return False
+    return True
 
 
 def _end_deletions(access: Access, topology: Topology, report: Callable[[str], None]) -> None:

@@ -94,8 +94,8 @@ def test_a_change_loses_nothing(
     scale: Scale,
     results: Results,
 ) -> None:
-    change = changes(vhost, scale)[name]
     stack = make_stack(version)
+    change = changes(vhost, scale)[name]
     outcome = scenarios.deploy(stack, change, tmp_path / "ledger", scale.rate)
     results.change(stack.broker.version, name, outcome, by_name=change.by_name)
     allowed = scale.rate * scenarios.BY_NAME_SECONDS if change.by_name else 0
