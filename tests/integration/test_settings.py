@@ -71,7 +71,9 @@ class Watch:
 
     def _look(self) -> None:
         api = management(self.stack.broker)
-        while not self._ended.is_set():
+        last = False
+        while not last:
+            last = self._ended.is_set()  # one look at what came of it, however busy the broker was
             policies = api.get(f"/policies/{self.vhost}")
             for queue, seen in self.seen.items():
                 found = [it for it in policies if re.search(it["pattern"], queue)]
