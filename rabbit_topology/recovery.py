@@ -15,7 +15,7 @@ from rabbit_topology.access import Access
 from rabbit_topology.handover import Handover
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import Topology
-from rabbit_topology.names import PREFIX
+from rabbit_topology.names import PREFIX, own_name
 from rabbit_topology.overlap import Overlap
 
 _NOTICED_SECONDS = 5.0
@@ -26,6 +26,9 @@ _DELETING = "exchange-delete-in-progress"
 
 _DELETING_SECONDS = 1.0
 """More than any exchange takes to be deleted."""
+
+_FORGOTTEN_SECONDS = 150.0
+"""The broker cleans its statistics every two minutes."""
 
 
 def find(access: Access, topology: Topology) -> list[str]:
@@ -67,7 +70,41 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         elif name in topology.queues and taken.is_held():
             _elect(access, vhost, name, topology.queues[name].declaration(), report)
         taken.give_back()
+    _wait_until_readable(access, topology, found, report)
     return find(access, topology)
+
+
+def _wait_until_readable(
+    access: Access, topology: Topology, found: set[str], report: Callable[[str], None]
+) -> None:
+    """Wait until the broker has forgotten the consumers that went while a run was killed.
+
+    Until then it lists them without a channel, and the provider, which reads each queue back after
+    declaring it, cannot decode that. It could read again later, but a failure leaves a note in the
+    state that only a refresh takes away.
+    """
+    deadline, said = time.monotonic() + _FORGOTTEN_SECONDS, False
+    for name in topology.queues:
+        if own_name("stand-in", name) not in found:
+            continue
+        while (gone := _without_channel(access, topology.vhost, name)) and (
+            time.monotonic() < deadline
+        ):
+            if not said:
+                report(
+                    f"queue {name}: waiting until the broker has forgotten {gone} consumers that "
+                    "are gone (up to two minutes)"
+                )
+            said = True
+            time.sleep(0.25)
+
+
+def _without_channel(access: Access, vhost: str, name: str) -> int:
+    try:
+        described = access.management.get(access.path("queues", vhost, name))
+    except NotFoundError:
+        return 0
+    return sum(not it.get("channel_details") for it in described.get("consumer_details", ()))
 
 
 def _elect(
@@ -88,13 +125,15 @@ def _elect(
     """
     if any(it["source"] for it in access.bindings("queues", vhost, name)):
         return
-    if _never_had_a_leader(access, vhost, name):
+    if _never_had_a_leader(access, vhost, name, report):
         report(f"queue {name}: declaring it again, since a killed run was about to")
         access.request_if_there("DELETE", "queues", vhost, name)
         access.declare("queues", vhost, name, declaration)
 
 
-def _never_had_a_leader(access: Access, vhost: str, name: str) -> bool:
+def _never_had_a_leader(
+    access: Access, vhost: str, name: str, report: Callable[[str], None]
+) -> bool:
     for _ in range(2):  # a member that has just come back needs a moment
         try:
             contents.read(access, vhost, name)
@@ -103,6 +142,7 @@ def _never_had_a_leader(access: Access, vhost: str, name: str) -> bool:
             # With all of them there, a queue that ever had a leader elects one.
             if not found.get("members") or set(found["members"]) != set(found.get("online", ())):
                 raise
+            report(f"queue {name}: has no leader, waiting for one (the broker takes a minute)")
         else:
             return False
     return True

@@ -12,10 +12,12 @@ from dataclasses import replace
 import pika
 import pytest
 
-from rabbit_topology import contents, handover, pool
+from rabbit_topology import contents, handover, pool, recovery
 from rabbit_topology.access import Access
 from rabbit_topology.contents import Contents
 from rabbit_topology.model import QueueType
+from rabbit_topology.names import own_name
+from rabbit_topology.parse import parse
 from tests.integration.stacks import access_to, connect, fill, management, wait_for
 from toolchain.broker import Broker
 
@@ -89,6 +91,13 @@ def test_a_quorum_queue_without_a_leader_is_not_taken_for_empty(vhost: str) -> N
             contents.survey(access, vhost)
         with pytest.raises(contents.NoLeaderError):
             handover.delete_empty(access, vhost, "q", QueueType.QUORUM)
+        with access.channel(vhost) as channel:
+            # What a run has made that was killed while it emptied the queue.
+            channel.exchange_declare(own_name("stand-in", "q"), "fanout", durable=True)
+            channel.queue_declare(own_name("holding", "q"), durable=True)
+        topology, *_ = parse({"vhost": vhost, "queues": {"q": {}}})
+        with pytest.raises(contents.NoLeaderError):
+            recovery.complete(access, topology, print)
         assert access.exists("queues", vhost, "q")
 
 
