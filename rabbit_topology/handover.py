@@ -52,6 +52,12 @@ CANCEL_SECONDS = 0.5
 """How long RabbitMQ 3.10 may take to tell consumers that a quorum queue is gone. If one of the same
 name is there earlier they are not told, and wait for messages that never come."""
 
+_REGISTERED_SECONDS = 2.0
+"""A node that is killed forgets a quorum queue that it has just got, with all its messages: the
+list of them reaches the disk when it has not changed for half a second, looked at as often."""
+
+_SAFE_MEMBERS = 3
+
 _SHOVEL_ENDS_SECONDS = 5.0
 
 _STATISTICS_SECONDS = 6.0
@@ -151,6 +157,8 @@ class Handover:
         """Lead everything into the queue again, which exists, and remove what helped."""
         if not self.is_shadowed():
             return
+        if self.is_held():
+            self._wait_until_registered(self.name)
         shovel.stop_leftover(self.access, self.vhost, self.name)
         returning = own_name("return", self.name)
         with self.access.channel(self.vhost) as channel:
@@ -295,6 +303,7 @@ class Handover:
 
     def _hold(self, described: dict[str, Any], *, quorum: bool) -> None:
         self._declare_helper(self.holding, described, quorum=quorum)
+        self._wait_until_registered(self.holding)
         with self.access.rebinding:
             direct = self._sources()
             for it in direct:
@@ -334,7 +343,9 @@ class Handover:
                 self._check_dead_letters()
                 if delete_empty(self.access, self.vhost, self.name, kind):
                     return
-            self._declare_helper(self.drained, described, quorum=quorum)
+            if not self._exists("queues", self.drained):
+                self._declare_helper(self.drained, described, quorum=quorum)
+                self._wait_until_registered(self.drained)
             with self.access.channel(self.vhost) as channel:
                 channel.exchange_declare(self.drained, "fanout", durable=True)
                 channel.queue_bind(self.drained, self.drained)
@@ -389,6 +400,13 @@ class Handover:
             self.access.override_policy(self.vhost, name, name, "queues", _NEUTRAL)
         with self.access.channel(self.vhost) as channel:
             channel.queue_declare(name, durable=True, arguments=arguments)
+
+    def _wait_until_registered(self, queue: str) -> None:
+        """Let nothing into a quorum queue before its only node has it on disk."""
+        described = contents.describe(self.access, self.vhost, queue) or {}
+        # With three members, the other two remember.
+        if described.get("members") and len(described["members"]) < _SAFE_MEMBERS:
+            time.sleep(_REGISTERED_SECONDS)
 
     def _delete_emptied(self, queue: str, returning: str) -> None:
         deadline = time.monotonic() + _SHOVEL_ENDS_SECONDS

@@ -65,6 +65,9 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if taken.stand_in not in found:
             continue
         report(f"queue {name}: completing what an earlier run began")
+        for helper in (taken.holding, taken.drained):
+            if access.exists("queues", vhost, helper):
+                _elect(access, vhost, helper, None, report)
         if not access.exists("queues", vhost, name):
             access.declare("queues", vhost, name, topology.queues[name].declaration())
         elif name in topology.queues and taken.is_held():
@@ -111,14 +114,17 @@ def _elect(
     access: Access,
     vhost: str,
     name: str,
-    declaration: dict[str, Any],
+    declaration: dict[str, Any] | None,
     report: Callable[[str], None],
 ) -> None:
     """Declare a queue once more if its declaration was cut short, so that it gets a leader.
 
+    Without a ``declaration`` it is only deleted.
+
     Of a quorum queue the broker first notes that it exists, then starts its members, then has them
-    elect a leader. If the client's connection ends in between, they never do: the queue takes no
-    message, for good. One that nothing leads to and that never had a leader can be deleted unseen.
+    elect a leader. If the client's connection or the node ends in between, they never do: the queue
+    takes no message, for good. One that nothing leads to and that never had a leader can be deleted
+    unseen.
 
     Raises:
         NoLeaderError: It may have had one: a member is away. It may be the queue to be replaced.
@@ -126,9 +132,10 @@ def _elect(
     if any(it["source"] for it in access.bindings("queues", vhost, name)):
         return
     if _never_had_a_leader(access, vhost, name, report):
-        report(f"queue {name}: declaring it again, since a killed run was about to")
+        report(f"queue {name}: deleting it, since it has only been half declared")
         access.request_if_there("DELETE", "queues", vhost, name)
-        access.declare("queues", vhost, name, declaration)
+        if declaration is not None:
+            access.declare("queues", vhost, name, declaration)
 
 
 def _never_had_a_leader(
