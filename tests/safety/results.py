@@ -36,7 +36,7 @@ class Results:
 
     def kill(self, version: str, what: str, moment: str, outcome: Outcome, *, struck: bool) -> None:
         """Add a kill point and print its figures; ``struck``: there was something to kill."""
-        self.versions.add(version)
+        self.versions.add(version.split(",", maxsplit=1)[0])  # the rest is the number of nodes
         self._total["kill points"] += struck
         name = f"{moment}{'' if struck else ' (the run had ended)'}, {outcome.notes}"
         self._kills.append(
@@ -73,8 +73,13 @@ class Results:
                 (
                     f"**{total['confirmed']:,} messages confirmed, {total['lost']:,} lost, "
                     f"{total['altered']:,} altered, {total['twice']:,} delivered twice**; "
-                    f"{total['kill points']:,} runs or brokers killed on the way. After each "
-                    "of them the next `pulumi up` completed it, and nothing was left behind."
+                    f"{total['kill points']:,} runs or brokers killed on the way. "
+                    + (
+                        "Some tests failed, see the end: what they would have counted is missing."
+                        if self.failures
+                        else "After each of them the next `pulumi up` completed it, and nothing "
+                        "was left behind."
+                    )
                 ),
                 "",
                 (

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
+from pika.exceptions import AMQPError
+
 from tests.integration.stacks import EngineFailedError, Result, Stack, connect
 from tests.safety import settled
 from tests.safety.killing import Moment, Run, reach
@@ -517,7 +519,7 @@ class Load:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        if self._connection.is_open:
+        with suppress(AMQPError):  # the broker may have been killed
             self._connection.close()
 
     @property

@@ -610,6 +610,7 @@ def test_nothing_is_deleted_when_the_broker_does_not_answer(
         stack.configure(before)
         stack.up()
         with Load(broker=broker, vhost=vhost, queue="orders", ready=50, held=0) as load:
+            time.sleep(2)  # a node that is killed right after a declaration forgets the queue
             broker.kill(0)
             for wanted in (_orders(vhost, {}), None):
                 result = _run(stack, "", wanted)
