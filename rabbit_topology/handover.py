@@ -265,7 +265,7 @@ class Handover:
         """Raise if messages come to a queue that has no bindings; wait for old rates to fade."""
         if self.by_name is ByName.ACCEPT or self._sources():
             return
-        deadline = time.monotonic() + 2 * _STATISTICS_SECONDS
+        deadline = time.monotonic() + 4 * _STATISTICS_SECONDS
         while rate := contents.published(self.access, self.vhost, self.name)[1]:
             if time.monotonic() > deadline:
                 raise self._published_by_name(rate)
