@@ -303,7 +303,6 @@ class Handover:
 
     def _hold(self, described: dict[str, Any], *, quorum: bool) -> None:
         self._declare_helper(self.holding, described, quorum=quorum)
-        self._wait_until_registered(self.holding)
         with self.access.rebinding:
             direct = self._sources()
             for it in direct:
@@ -345,7 +344,6 @@ class Handover:
                     return
             if not self._exists("queues", self.drained):
                 self._declare_helper(self.drained, described, quorum=quorum)
-                self._wait_until_registered(self.drained)
             with self.access.channel(self.vhost) as channel:
                 channel.exchange_declare(self.drained, "fanout", durable=True)
                 channel.queue_bind(self.drained, self.drained)
@@ -400,6 +398,7 @@ class Handover:
             self.access.override_policy(self.vhost, name, name, "queues", _NEUTRAL)
         with self.access.channel(self.vhost) as channel:
             channel.queue_declare(name, durable=True, arguments=arguments)
+        self._wait_until_registered(name)
 
     def _wait_until_registered(self, queue: str) -> None:
         """Let nothing into a quorum queue before its only node has it on disk."""

@@ -7,15 +7,14 @@ Source: the broker's own objects alone, since a killed run may not have saved an
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 from rabbit_topology import contents, handover
 from rabbit_topology.access import Access
 from rabbit_topology.handover import Handover
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import Topology
-from rabbit_topology.names import PREFIX, own_name
+from rabbit_topology.names import PREFIX
 from rabbit_topology.overlap import Overlap
 
 _NOTICED_SECONDS = 5.0
@@ -60,25 +59,26 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if not access.exists("exchanges", vhost, name):
             access.declare("exchanges", vhost, name, exchange.declaration())
         overlap.give_back(exchange)
+    completed: list[str] = []
     for name in dict.fromkeys([*topology.queues, *contents.names(access, vhost)]):
         taken = Handover(access=access, vhost=vhost, name=name, report=report)
         if taken.stand_in not in found:
             continue
         report(f"queue {name}: completing what an earlier run began")
         for helper in (taken.holding, taken.drained):
-            if access.exists("queues", vhost, helper):
-                _elect(access, vhost, helper, None, report)
+            _delete_half_declared(access, vhost, helper, report)
+        if name in topology.queues and taken.is_held():
+            _delete_half_declared(access, vhost, name, report)
         if not access.exists("queues", vhost, name):
             access.declare("queues", vhost, name, topology.queues[name].declaration())
-        elif name in topology.queues and taken.is_held():
-            _elect(access, vhost, name, topology.queues[name].declaration(), report)
         taken.give_back()
-    _wait_until_readable(access, topology, found, report)
+        completed.append(name)
+    _wait_until_readable(access, vhost, completed, report)
     return find(access, topology)
 
 
 def _wait_until_readable(
-    access: Access, topology: Topology, found: set[str], report: Callable[[str], None]
+    access: Access, vhost: str, queues: Iterable[str], report: Callable[[str], None]
 ) -> None:
     """Wait until the broker has forgotten the consumers that went while a run was killed.
 
@@ -87,12 +87,8 @@ def _wait_until_readable(
     state that only a refresh takes away.
     """
     deadline, said = time.monotonic() + _FORGOTTEN_SECONDS, False
-    for name in topology.queues:
-        if own_name("stand-in", name) not in found:
-            continue
-        while (gone := _without_channel(access, topology.vhost, name)) and (
-            time.monotonic() < deadline
-        ):
+    for name in queues:
+        while (gone := _without_channel(access, vhost, name)) and time.monotonic() < deadline:
             if not said:
                 report(
                     f"queue {name}: waiting until the broker has forgotten {gone} consumers that "
@@ -110,16 +106,10 @@ def _without_channel(access: Access, vhost: str, name: str) -> int:
     return sum(not it.get("channel_details") for it in described.get("consumer_details", ()))
 
 
-def _elect(
-    access: Access,
-    vhost: str,
-    name: str,
-    declaration: dict[str, Any] | None,
-    report: Callable[[str], None],
+def _delete_half_declared(
+    access: Access, vhost: str, name: str, report: Callable[[str], None]
 ) -> None:
-    """Declare a queue once more if its declaration was cut short, so that it gets a leader.
-
-    Without a ``declaration`` it is only deleted.
+    """Delete a queue if its declaration was cut short, so that it can be declared again.
 
     Of a quorum queue the broker first notes that it exists, then starts its members, then has them
     elect a leader. If the client's connection or the node ends in between, they never do: the queue
@@ -134,8 +124,6 @@ def _elect(
     if _never_had_a_leader(access, vhost, name, report):
         report(f"queue {name}: deleting it, since it has only been half declared")
         access.request_if_there("DELETE", "queues", vhost, name)
-        if declaration is not None:
-            access.declare("queues", vhost, name, declaration)
 
 
 def _never_had_a_leader(
