@@ -10,18 +10,23 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import os
 import traceback
 from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
+from itertools import islice
 from typing import Any
 
 import pulumi
 from pulumi.runtime import resource as sdk_resource
+from pulumi.runtime.proto import source_pb2
 
 TESTED = 3
 """The SDK's major version that `quieten` and `know_places` were tested with."""
+
+_PLACE = "_get_source_position_for_frame"
 
 LOG = "RABBIT_TOPOLOGY_SDK_LOG"
 """Set in the environment, the SDK's debug log goes to the engine as ever."""
@@ -78,20 +83,29 @@ def _unsaid(*_: object, **__: object) -> None:
 def know_places() -> None:
     """Tell the engine where a resource is made without looking it all up for each of them.
 
-    The SDK writes each line's place as a URL, for some 25 frames per resource: mostly the same.
+    For each resource the SDK reads the source lines of some 25 frames, which it does not need, and
+    writes each line's place as a URL: mostly the same.
     """
     sdk: Any = sdk_resource
-    if not _tested() or not hasattr(sdk, "_get_source_position_for_frame"):
+    if not _tested() or not (hasattr(sdk, "_get_stack_trace") and hasattr(sdk, _PLACE)):
         return
-    looked_up = sdk._get_source_position_for_frame  # noqa: SLF001 - as the module says
+    looked_up = getattr(sdk, _PLACE)
 
     @cache
-    def position(filename: str, line: int | None) -> Any:
-        return looked_up(traceback.FrameSummary(filename, line, "", lookup_line=False))
+    def place(filename: str, line: int) -> Any:
+        frame = traceback.FrameSummary(filename, line, "", lookup_line=False)
+        return source_pb2.StackFrame(pc=looked_up(frame))
 
-    sdk._get_source_position_for_frame = (  # noqa: SLF001
-        lambda it: position(it.filename, it.lineno)
-    )
+    def stack_trace() -> source_pb2.StackTrace:
+        """Return the frames above the third `__init__`: the resource's own class's."""
+        frames = (frame for frame, _ in traceback.walk_stack(inspect.currentframe()))
+        inits = (it for it in frames if it.f_code.co_name == "__init__")
+        next(islice(inits, 3, 3), None)  # leaves the frames that come after three of them
+        return source_pb2.StackTrace(
+            frames=[place(it.f_code.co_filename, it.f_lineno) for it in frames]
+        )
+
+    sdk._get_stack_trace = stack_trace  # noqa: SLF001 - as the module says
 
 
 def _tested() -> bool:

@@ -31,8 +31,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """What else `pace` changes, as it is before any test."""
-    name = "_get_source_position_for_frame"
-    monkeypatch.setattr(resource, name, getattr(resource, name))
+    monkeypatch.setattr(resource, "_get_stack_trace", resource._get_stack_trace)
     before = gc.get_threshold()
     yield
     gc.set_threshold(*before)
@@ -133,10 +132,18 @@ def test_the_engine_is_told_the_same_places() -> None:
 
 
 def test_places_of_an_unknown_sdk_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = resource._get_source_position_for_frame
+    before = resource._get_stack_trace
     monkeypatch.setattr(pace, "version", lambda _: "4.0.0")
     pace.know_places()
-    assert resource._get_source_position_for_frame is before
+    assert resource._get_stack_trace is before
+
+
+def test_a_resource_made_without_its_classes_has_no_place() -> None:
+    told = []
+    for change in (lambda: None, pace.know_places):
+        change()
+        told.append(list(resource._get_stack_trace().frames))
+    assert told == [[], []]
 
 
 def test_garbage_is_collected_rarely_but_it_is() -> None:
