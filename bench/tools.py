@@ -123,6 +123,8 @@ class _PulumiSession(Session):
             # The programs are links into the clone: nothing is compiled anew for each run.
             "PYTHONPATH": str(ROOT),
         }
+        # Set on some build machines, it has every run compile the program anew.
+        self._env.pop("PYTHONDONTWRITEBYTECODE", None)
         (folder / "__main__.py").symlink_to(PROGRAMS / f"{tool.program}.py")
         (folder / "Pulumi.yaml").symlink_to(ROOT / "Pulumi.yaml")
         self._pulumi("stack", "init", _STACK, "--no-select")

@@ -28,7 +28,10 @@ QUICK = {
     # The state is saved once, at the end: see docs/checkpoints.md.
     "PULUMI_EXPERIMENTAL": "1",
     "PULUMI_SKIP_CHECKPOINTS": "1",
-    # The provider compares resources side by side; else one after the other, and all wait.
+    # A resource that is asked for as it was before is not compared at all. What was changed on the
+    # broker is found by `--refresh`, as ever: that writes it down as what was asked for.
+    "PULUMI_ENABLE_LEGACY_DIFF": "1",
+    # The provider compares the others side by side; else one after the other, and all wait.
     "PULUMI_PARALLEL_DIFF": "1",
     # Engine and provider collect garbage less often: time for memory, which they need little of.
     "GOGC": "400",
