@@ -36,7 +36,7 @@ class Results:
 
     def kill(self, version: str, what: str, moment: str, outcome: Outcome, *, struck: bool) -> None:
         """Add a kill point and print its figures; ``struck``: there was something to kill."""
-        self.versions.add(version.split(",", maxsplit=1)[0])  # the rest is the number of nodes
+        self.versions.add(version)
         self._total["kill points"] += struck
         name = f"{moment}{'' if struck else ' (the run had ended)'}, {outcome.notes}"
         self._kills.append(
@@ -56,14 +56,15 @@ class Results:
         path.write_text(str(self))
 
     def __str__(self) -> str:
-        total, _failed = self._total, self.failures
+        total = self._total
+        versions = {it.partition(",")[0] for it in self.versions}  # without the number of nodes
         return "\n".join(
             [
                 "# Results of the safety tests",
                 "",
                 (
                     f"Measured on {datetime.now(tz=UTC):%d %B %Y} with "
-                    f"RabbitMQ {', '.join(sorted(self.versions))} and Python "
+                    f"RabbitMQ {', '.join(sorted(versions))} and Python "
                     f"{sys.version.split()[0]} on {os.cpu_count()} cores, which the brokers, the "
                     "engine, publishers and consumers share, by"
                 ),

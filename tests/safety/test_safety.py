@@ -617,6 +617,7 @@ def test_nothing_is_deleted_when_the_broker_does_not_answer(
                 assert result.status != 0
             broker.restart(0)
             assert load.count() == 50
+        stack.configure(before)
         settled.check(stack, before)
         results.refusal(broker.version, "queue removed, broker away", "refused: nothing changed")
 
