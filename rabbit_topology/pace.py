@@ -26,8 +26,6 @@ from pulumi.runtime.proto import source_pb2
 TESTED = 3
 """The SDK's major version that `quieten` and `know_places` were tested with."""
 
-_PLACE = "_get_source_position_for_frame"
-
 LOG = "RABBIT_TOPOLOGY_SDK_LOG"
 """Set in the environment, the SDK's debug log goes to the engine as ever."""
 
@@ -87,14 +85,14 @@ def know_places() -> None:
     writes each line's place as a URL: mostly the same.
     """
     sdk: Any = sdk_resource
-    if not _tested() or not (hasattr(sdk, "_get_stack_trace") and hasattr(sdk, _PLACE)):
+    look_up = getattr(sdk, "_get_source_position_for_frame", None)
+    if not (_tested() and look_up and hasattr(sdk, "_get_stack_trace")):
         return
-    looked_up = getattr(sdk, _PLACE)
 
     @cache
     def place(filename: str, line: int) -> Any:
         frame = traceback.FrameSummary(filename, line, "", lookup_line=False)
-        return source_pb2.StackFrame(pc=looked_up(frame))
+        return source_pb2.StackFrame(pc=look_up(frame))
 
     def stack_trace() -> source_pb2.StackTrace:
         """Return the frames above the third `__init__`: the resource's own class's."""

@@ -65,14 +65,16 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if taken.stand_in not in found:
             continue
         report(f"queue {name}: completing what an earlier run began")
+        wanted = name in topology.queues
         for helper in (taken.holding, taken.drained):
             _delete_half_declared(access, vhost, helper, report)
-        if name in topology.queues and taken.is_held():
+        if wanted and taken.is_held():
             _delete_half_declared(access, vhost, name, report)
         if not access.exists("queues", vhost, name):
             access.declare("queues", vhost, name, topology.queues[name].declaration())
         taken.give_back()
-        completed.append(name)
+        if wanted:
+            completed.append(name)
     _wait_until_readable(access, vhost, completed, report)
     return find(access, topology)
 
