@@ -15,7 +15,7 @@ from toolchain import engine
 
 
 def change_everything(api: Management, vhost: str) -> None:
-    """Change or delete one of each kind; of exchanges and queues also what cannot be changed."""
+    """Change or delete one of each kind but users; make two anew of another type."""
     policy = {"pattern": "^other$", "apply-to": "queues", "definition": {"max-length": 8}}
     api.request("PUT", f"/policies/{vhost}/foreign", {**policy, "priority": 4})
     api.request("PUT", f"/operator-policies/{vhost}/cap", {**policy, "priority": 0})
@@ -24,6 +24,7 @@ def change_everything(api: Management, vhost: str) -> None:
     topic = {"exchange": "orders", "write": "x", "read": "x"}
     api.request("PUT", f"/topic-permissions/{vhost}/{vhost}-ops", topic)
     api.request("DELETE", f"/parameters/shovel/{vhost}/mover")
+    api.request("DELETE", f"/parameters/federation-upstream/{vhost}/far")
     api.request("DELETE", f"/exchanges/{vhost}/rpc")
     api.request("DELETE", f"/queues/{vhost}/sorted")
     api.request("DELETE", f"/queues/{vhost}/log")
