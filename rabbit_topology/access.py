@@ -99,18 +99,18 @@ class Access:
         )
 
     @contextmanager
-    def channel(self, vhost: str) -> Iterator[BlockingChannel]:
-        """Open a channel with publisher confirms on the first address that answers.
+    def channel(self, vhost: str, *, closing: bool = False) -> Iterator[BlockingChannel]:
+        """Lend a channel on the first address that answers; it is used again, unless ``closing``.
+
+        Closing gives back what was delivered on it: say so wherever something may be.
 
         Raises:
             NoAmqpError: None answers.
             BrokerError: The broker refuses the user, or the vhost to the user.
         """
-        with self._pool.connection(vhost, self._connect) as connection:
-            channel = connection.channel()
-            channel.confirm_delivery()
+        with self._pool.channel(vhost, self._connect) as channel:
             yield channel
-            if channel.is_open:
+            if closing and channel.is_open:
                 channel.close()
 
     @contextmanager

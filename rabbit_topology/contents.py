@@ -399,7 +399,7 @@ def _confirmed(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
         NoLeaderError: There is none.
     """
     try:
-        with access.channel(vhost) as channel:
+        with access.channel(vhost, closing=True) as channel:
             method, _, _ = channel.basic_get(name)
         if method:  # given back when the channel was closed
             return 1, 0
@@ -417,7 +417,7 @@ def _confirmed(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
 def _consume(access: Access, vhost: str, name: str) -> None:
     """Have the leader of a queue with a single active consumer answer: it refuses `basic.get`."""
     try:
-        with access.channel(vhost) as channel:
+        with access.channel(vhost, closing=True) as channel:
             channel.basic_qos(prefetch_count=1)
             channel.basic_cancel(channel.basic_consume(name, lambda *_: None))
     except AMQPError as error:
@@ -489,7 +489,7 @@ def _not_answering(access: Access, name: str) -> BrokerError:
 
 def _first_of_stream(access: Access, vhost: str, name: str) -> int:
     """Return 1 if a stream has a message, else 0; its own counter lags by a second or two."""
-    with access.channel(vhost) as channel:
+    with access.channel(vhost, closing=True) as channel:
         channel.basic_qos(prefetch_count=1)
         arguments = {"x-stream-offset": "first"}
         for method, _, _ in channel.consume(

@@ -1,7 +1,7 @@
 """
-AMQP connections that are used again: opening one takes longer than most of what it is used for.
+AMQP channels that are used again: opening one takes longer than most of what it is used for.
 
-Source: "Connections", RabbitMQ documentation.
+Source: "Connections", "Channels", RabbitMQ documentation.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from threading import Lock
 
 import pika
+from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
 _FRESH_SECONDS = 20.0
@@ -20,48 +21,54 @@ _FRESH_SECONDS = 20.0
 
 
 class Pool:
-    """Open connections by vhost that are not in use. A connection is for one thread at a time."""
+    """Channels by vhost that are not in use, each alone on its connection.
+
+    A connection is for one thread at a time.
+    """
 
     def __init__(self) -> None:
-        self._idle: dict[str, list[tuple[float, pika.BlockingConnection]]] = {}
+        self._idle: dict[str, list[tuple[float, BlockingChannel]]] = {}
         self._guard = Lock()
         atexit.register(self._close_all)  # else the broker warns of each that it lost
 
     @contextmanager
-    def connection(
+    def channel(
         self, vhost: str, connect: Callable[[str], pika.BlockingConnection]
-    ) -> Iterator[pika.BlockingConnection]:
-        """Lend a connection to a vhost, a new one if need be; after an error it is closed."""
-        connection = self._take(vhost) or connect(vhost)
+    ) -> Iterator[BlockingChannel]:
+        """Lend a channel to a vhost, a new one if need be; after an error it is closed.
+
+        One that was closed while it was lent is followed by another on the same connection.
+        """
+        channel = self._take(vhost) or connect(vhost).channel()
         try:
-            yield connection
+            yield channel
         except BaseException:
-            _close(connection)
+            _close(channel)
             raise
         with self._guard:
-            self._idle.setdefault(vhost, []).append((time.monotonic(), connection))
+            self._idle.setdefault(vhost, []).append((time.monotonic(), channel))
 
-    def _take(self, vhost: str) -> pika.BlockingConnection | None:
+    def _take(self, vhost: str) -> BlockingChannel | None:
         while True:
             with self._guard:
                 if not self._idle.get(vhost):
                     return None
-                since, connection = self._idle[vhost].pop()
+                since, channel = self._idle[vhost].pop()
             if time.monotonic() - since < _FRESH_SECONDS:
                 # One that the broker has closed meanwhile says so here.
                 with suppress(AMQPError):
-                    connection.process_data_events(time_limit=0)
-                    return connection
-            _close(connection)
+                    channel.connection.process_data_events(time_limit=0)
+                    return channel if channel.is_open else channel.connection.channel()
+            _close(channel)
 
     def _close_all(self) -> None:
         with self._guard:
             idle, self._idle = self._idle, {}
-        for connections in idle.values():
-            for _, connection in connections:
-                _close(connection)
+        for channels in idle.values():
+            for _, channel in channels:
+                _close(channel)
 
 
-def _close(connection: pika.BlockingConnection) -> None:
+def _close(channel: BlockingChannel) -> None:
     with suppress(AMQPError):
-        connection.close()
+        channel.connection.close()

@@ -182,7 +182,7 @@ class Safety:
         """Warn of traffic, or have a stand-in route while the exchange is replaced."""
         name, vhost = old["name"], old["vhost"]
         if await self._fate("exchange", vhost, name) is not _Fate.REPLACED:
-            await self._off_loop(self._warn_of_traffic, vhost, name, f"exchange {name}")
+            await self._warn_of_traffic(vhost, name, f"exchange {name}")
         elif pulumi.runtime.is_dry_run():
             change = _changes(old["settings"], self.topology.exchanges[name].declaration())
             pulumi.info(f"exchange {name} is replaced ({change}); a stand-in routes meanwhile")
@@ -226,7 +226,7 @@ class Safety:
             await self._shadow(route)
         else:
             label = f"binding {route.source} -[{route.routing_key}]-> {route.destination}"
-            await self._off_loop(self._warn_of_traffic, vhost, route.source, label)
+            await self._warn_of_traffic(vhost, route.source, label)
 
     async def after(self, new: Mapping[str, Any]) -> None:
         """Give back what was taken, once the resource that it was taken for is there again."""
@@ -460,11 +460,12 @@ class Safety:
         queue = self.topology.queues.get(name)
         return queue.on_delete if queue else OnDelete.REFUSE
 
-    def _warn_of_traffic(self, vhost: str, exchange: str, what: str) -> None:
+    async def _warn_of_traffic(self, vhost: str, exchange: str, what: str) -> None:
         if not pulumi.runtime.is_dry_run():
             return
+        path = self.access.path("exchanges", vhost, exchange)
         try:
-            found = self.access.management.get(self.access.path("exchanges", vhost, exchange))
+            found = await self._off_loop(self.access.management.get, path)
         except NotFoundError:
             return
         rate = found.get("message_stats", {}).get("publish_in_details", {}).get("rate", 0.0)

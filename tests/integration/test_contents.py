@@ -1,5 +1,5 @@
 """
-What queues hold, asked all at once, and the connections that it is asked over.
+What queues hold, asked all at once, and the channels that it is asked over.
 """
 
 from __future__ import annotations
@@ -124,13 +124,40 @@ def _opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return opened
 
 
-def test_a_connection_is_used_again(
+def test_a_channel_is_used_again(lent: Access, vhost: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = _opened(monkeypatch)
+    with lent.channel(vhost) as first:
+        pass
+    for _ in range(3):
+        assert contents.read(lent, vhost, "q") == NOTHING
+    with lent.channel(vhost) as again:
+        assert again is first
+    assert opened == [vhost]
+
+
+def test_one_that_was_closed_is_followed_by_another_on_its_connection(
     lent: Access, vhost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = _opened(monkeypatch)
-    for _ in range(3):
-        assert contents.read(lent, vhost, "q") == NOTHING
+    with lent.channel(vhost, closing=True) as first:
+        pass
+    assert first.is_closed
+    with lent.channel(vhost) as again:
+        assert again.is_open
     assert opened == [vhost]
+
+
+@pytest.mark.parametrize("kind", ["quorum", "stream"])
+def test_a_message_that_was_looked_at_is_given_back(lent: Access, vhost: str, kind: str) -> None:
+    with lent.channel(vhost) as channel:
+        channel.queue_declare("full", durable=True, arguments={"x-queue-type": kind})
+        fill(channel, "full", 1)
+    for _ in range(2):
+        if kind == "quorum":
+            assert not contents.is_empty(lent, vhost, "full")
+        found = contents.read(lent, vhost, "full")
+        assert found
+        assert (found.ready, found.consumers) == (1, 0)
 
 
 def test_one_that_was_idle_for_long_is_not(
