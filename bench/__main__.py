@@ -40,6 +40,7 @@ def main(
     repeat: Annotated[int, typer.Option(help="how often each is measured")] = 3,
     tools: Annotated[str, typer.Option(help="only these, by the names in the tables; ';'")] = "",
     parts: Annotated[str, typer.Option(help="of what is measured")] = ",".join(PARTS),
+    once: Annotated[float, typer.Option(help="repeat nothing that takes longer, seconds")] = 300,
     limit: Annotated[float, typer.Option(help="leave out what takes longer, seconds")] = 1200,
     broker: Annotated[str, typer.Option(help="RabbitMQ's version")] = "4.0",
     keep: Annotated[bool, typer.Option(help="add to what was measured before")] = False,
@@ -51,7 +52,9 @@ def main(
     chosen = parts.split(",")
     found.here({"Python": sys.version.split()[0], "Pulumi's SDK": installed("pulumi")})
     if "tools" in chosen:
-        _compare(found, _tools(found, tools), _numbers(sizes), repeat, broker, limit, results)
+        chosen_tools = _tools(found, tools)
+        planned = list(compare.runs(chosen_tools, _numbers(sizes), repeat))
+        _compare(found, planned, broker, once=once, limit=limit, path=results)
     if "policies" in chosen:
         found.policies = policies.measure(broker, (MIDDLE, LARGE), (1, 10, 100), _say)
     if "rules" in chosen:
@@ -121,14 +124,13 @@ def _tools(results: Results, chosen: str) -> list[Tool]:
 
 def _compare(
     results: Results,
-    tools: Sequence[Tool],
-    sizes: Sequence[int],
-    repeat: int,
+    planned: Sequence[tuple[int, Tool]],
     broker: str,
+    *,
+    once: float,
     limit: float,
     path: Path,
 ) -> None:
-    planned = list(compare.runs(tools, sizes, repeat))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -142,9 +144,10 @@ def _compare(
                 tool,
                 size,
                 broker,
-                limit,
-                results,
-                lambda line: progress.update(task, description=line),
+                once=once,
+                limit=limit,
+                results=results,
+                report=lambda line: progress.update(task, description=line),
             )
             progress.advance(task)
             results.save(path)  # what is measured so far survives an interrupt

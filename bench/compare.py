@@ -27,15 +27,22 @@ def runs(tools: Sequence[Tool], sizes: Sequence[int], repeat: int) -> Iterator[t
 
 
 def measure(
-    tool: Tool, size: int, version: str, limit: float, results: Results, report: Report
+    tool: Tool,
+    size: int,
+    version: str,
+    *,
+    once: float,
+    limit: float,
+    results: Results,
+    report: Report,
 ) -> None:
     """Run all steps of one tool on a broker of its own, and add what they took.
 
     A run that would take more than `limit` seconds, by how it grew so far, is left out; so are
-    those after one that did.
+    those after one that did. One that takes more than `once` seconds is not repeated.
     """
     key = f"{tool.name}, {size:,}"
-    if key in results.left_out:
+    if key in results.left_out or _whole(results, tool.name, size) > once:
         return
     expected = expectation(results, tool.name, size)
     if expected and expected > limit:

@@ -38,9 +38,8 @@ def _lines(results: Results) -> Iterator[str]:
     yield (
         f"Measured on {results.date} by `make bench` on {results.machine}, which the broker "
         f"shares: {with_what}. Each tool builds the same topology, a third each of exchanges, "
-        "classic queues and bindings, on a fresh broker of its own. Medians of "
-        f"{results.repeats()} or more runs, the tools in rotation. Absolute times are this "
-        "machine's; ratios hold."
+        f"classic queues and bindings, on a fresh broker of its own. {_repeats(results)}, the "
+        "tools in rotation. Absolute times are this machine's; ratios hold."
     )
     yield ""
     for tool in results.tools():
@@ -69,6 +68,14 @@ def _lines(results: Results) -> Iterator[str]:
     yield from _left_out(results)
     yield from _policies(results)
     yield from _rules(results)
+
+
+def _repeats(results: Results) -> str:
+    """Return how often each was measured, and what was measured less often."""
+    counts = results.repeats()
+    most = max(counts.values(), default=0)
+    fewer = [f"{tool} at {size:,} ({n})" for (tool, size), n in counts.items() if n < most]
+    return f"Medians of {most} runs" + (f", but {', '.join(fewer)}" if fewer else "")
 
 
 def _figures(

@@ -69,10 +69,14 @@ class Results:
         found = [it.peak_bytes for it in self._of(tool, size, step) if it.peak_bytes is not None]
         return median(found) if found else None
 
-    def repeats(self) -> int:
-        """Return how often each step was measured at least."""
-        keys = {(it.tool, it.size, it.step) for it in self.samples}
-        return min((len(self._of(*key)) for key in keys), default=0)
+    def repeats(self) -> dict[tuple[str, int], int]:
+        """Return by tool and size how often each step was measured at least."""
+        keys = {(it.tool, it.size, it.step): None for it in self.samples}
+        found: dict[tuple[str, int], int] = {}
+        for tool, size, step in keys:
+            count = len(self._of(tool, size, step))
+            found[tool, size] = min(count, found.get((tool, size), count))
+        return found
 
     def sizes(self) -> list[int]:
         """Return all sizes that were measured, in order."""

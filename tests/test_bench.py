@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from pathlib import Path
+from unittest.mock import MagicMock, Mock
 
 import pytest
 
@@ -13,10 +14,11 @@ from bench import compare, page
 from bench.goals import goals
 from bench.measure import FailedError, Measured, run
 from bench.results import Results
-from bench.tools import FloorTool, PulumiTool, Step
+from bench.tools import FloorTool, PulumiTool, Session, Step
 from bench.topology import definitions, topology, with_one_more, with_services
 from rabbit_topology import permissions
 from rabbit_topology.parse import parse
+from toolchain.broker import Broker
 
 
 def results(**seconds: float) -> Results:
@@ -82,7 +84,10 @@ def test_the_page_has_every_figure_and_survives_being_kept(tmp_path: Path) -> No
     assert "| 1,000 | 10 | 12 | 0.12 |" in text
     assert "| 1,000 | 0.012 |" in text
     assert "- plain Pulumi, 3,000: would take about 26 min" in text
-    assert "Medians of 3 or more" in text
+    assert "Medians of 3 runs, the tools" in text
+    found.add("slow", 3000, Step.FIRST, Measured(seconds=400, peak_bytes=None))
+    found.programs["slow"] = "a tool"
+    assert "Medians of 3 runs, but slow at 3,000 (1), the tools" in page.render(found)
 
 
 def test_every_round_begins_with_another_tool_and_small_ones_stay_small() -> None:
@@ -106,6 +111,21 @@ def test_what_a_run_will_take_is_told_from_its_growth() -> None:
     assert compare.expectation(found, "ours", 1000) == pytest.approx(200)
     found.add("ours", 1000, Step.FIRST, Measured(seconds=20, peak_bytes=None))
     assert compare.expectation(found, "ours", 10_000) == pytest.approx(200)
+
+
+def test_what_takes_long_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Once(FloorTool):
+        def session(self, folder: Path, broker: Broker, limit: float) -> Session:
+            return Mock(**{"measure.return_value": Measured(seconds=100, peak_bytes=None)})
+
+    monkeypatch.setattr(Broker, "start", MagicMock())
+    for once, runs in ((300, 1), (400, 2)):  # four steps of 100 s each
+        found = Results()
+        for _ in range(2):
+            compare.measure(
+                Once(), 100, "4.0", once=once, limit=1000, results=found, report=lambda _: None
+            )
+        assert found.repeats() == {("floor", 100): runs}
 
 
 def test_the_memory_of_a_whole_tree_is_measured(tmp_path: Path) -> None:
