@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -71,10 +72,10 @@ class Results:
 
     def repeats(self) -> dict[tuple[str, int], int]:
         """Return by tool and size how often each step was measured at least."""
-        keys = {(it.tool, it.size, it.step): None for it in self.samples}
         found: dict[tuple[str, int], int] = {}
-        for tool, size, step in keys:
-            count = len(self._of(tool, size, step))
+        for (tool, size, _), count in Counter(
+            (it.tool, it.size, it.step) for it in self.samples
+        ).items():
             found[tool, size] = min(count, found.get((tool, size), count))
         return found
 

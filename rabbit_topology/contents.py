@@ -244,6 +244,11 @@ def published_by_name(access: Access, vhost: str) -> float:
     return _published(access, access.path("exchanges", vhost, "amq.default"), "publish_out")[1]
 
 
+def published_to(access: Access, vhost: str, exchange: str) -> float:
+    """Return the messages/s that are published to an exchange, as `published` does."""
+    return _published(access, access.path("exchanges", vhost, exchange), "publish_in")[1]
+
+
 def _published(access: Access, path: str, key: str) -> tuple[int, float]:
     try:
         found = access.management.get(path).get("message_stats", {})

@@ -30,7 +30,7 @@ from rabbit_topology.access import Access
 from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.handover import Handover
 from rabbit_topology.hooks import Hooks
-from rabbit_topology.management import NotFoundError, UnreachableError
+from rabbit_topology.management import UnreachableError
 from rabbit_topology.model import (
     DEFAULT_VHOST,
     ByName,
@@ -463,12 +463,7 @@ class Safety:
     async def _warn_of_traffic(self, vhost: str, exchange: str, what: str) -> None:
         if not pulumi.runtime.is_dry_run():
             return
-        path = self.access.path("exchanges", vhost, exchange)
-        try:
-            found = await self._off_loop(self.access.management.get, path)
-        except NotFoundError:
-            return
-        rate = found.get("message_stats", {}).get("publish_in_details", {}).get("rate", 0.0)
+        rate = await self._off_loop(contents.published_to, self.access, vhost, exchange)
         if rate:
             self._announce(
                 f"{what} is removed while {rate:,.1f} messages/s are published to its exchange"

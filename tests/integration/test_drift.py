@@ -43,7 +43,7 @@ def change_everything(api: Management, vhost: str) -> None:
     api.request("DELETE", f"/bindings/{vhost}/e/orders/q/orders/{binding['properties_key']}")
 
 
-def held(broker: Broker) -> dict[str, list[str]]:
+def but_hashes(broker: Broker) -> dict[str, list[str]]:
     """Return all that a broker holds but password hashes: with each salt there is another."""
     found = definitions(broker)
     users = [json.loads(it) for it in found["users"]]
@@ -57,11 +57,11 @@ def test_a_refresh_undoes_what_was_changed_by_hand(
     stack.env.update(settings)
     stack.configure(everything(vhost, stack.broker.hosts[0]), seed=SEED)
     stack.up()
-    before = held(stack.broker)
+    before = but_hashes(stack.broker)
     change_everything(management(stack.broker), vhost)
-    assert held(stack.broker) != before
+    assert but_hashes(stack.broker) != before
     stack.up("--refresh")
-    assert held(stack.broker) == before
+    assert but_hashes(stack.broker) == before
     for url in stack.outputs()["service_urls"].values():
         pika.BlockingConnection(pika.URLParameters(url)).close()
     stack.up("--refresh", "--expect-no-changes")
