@@ -1,6 +1,8 @@
 # `make up` and `make test` do everything on a machine with Python 3.11+, Go and a package mirror.
 
 PYTHON ?= python3
+# Integration tests wait for brokers most of the time: so many run side by side.
+LANES ?= 4
 BIN := .venv/bin
 VENV := .venv/.ready
 
@@ -20,11 +22,12 @@ test: lint types unit integration  ## everything
 unit: $(VENV)  ## pure and mocked tests: seconds, no network
 	$(BIN)/python -m pytest -m "not integration"
 
-integration: $(VENV)  ## the real engine and real brokers
-	$(BIN)/python -m pytest -m integration -v
+integration: $(VENV)  ## the real engine and real brokers; LANES=1 for one test at a time
+	$(BIN)/python -m pytest tests/integration -m integration -v -n $(LANES) --dist loadgroup
+	$(BIN)/python -m pytest tests/safety -m integration -v
 
-safety: $(VENV)  ## every safety test on the full scale; writes docs/safety-results.md
-	$(BIN)/python -m tests.safety
+safety: $(VENV)  ## every safety test on the full scale, in parts (PART=kills: one); writes docs/safety-results.md
+	$(BIN)/python -m tests.safety $(PART:%=--part=%)
 
 demo-safety: $(VENV)  ## the headline: live traffic, classic to quorum, and the ledger at the end
 	@$(BIN)/python -m tests.safety.demo
@@ -52,7 +55,7 @@ clean:  ## stop what `make up` started, remove what the project put outside the 
 	@$(PYTHON) -m toolchain.dev clean
 	@rm -rf .venv .local
 
-$(VENV): requirements.txt requirements-dev.txt
+$(VENV): requirements.txt requirements-pictures.txt requirements-dev.txt
 	@echo "installing Python packages into .venv"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv .venv

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import json
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -15,8 +16,10 @@ from rich.console import Console
 from rich.table import Table
 
 from rabbit_topology import base, deployed, environment, lint_files, proof, report
+from rabbit_topology.describe import commands as describe_commands
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint import CATALOGUE
+from rabbit_topology.routes import commands as routes_commands
 from rabbit_topology.rule import Severity
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -35,15 +38,20 @@ def prove(
 ) -> None:
     """Send and receive a message over every binding, through the exported URLs."""
     it = deployed.read(stack)
-    proven = 0
+    several = len(it.vhosts) > 1
+    proven = queues = 0
     for topology, found in it.vhosts:
         outputs = proof.Outputs(
             exchange_urls=found["exchange_urls"],
             queue_urls=found["queue_urls"],
             connection_url=found["connection_url"],
         )
-        proven += len(proof.prove(topology, outputs, it.management, report=_show))
-    _out.print(f"{proven} of {proven} bindings deliver", style="bold green")
+        show = partial(_show, several=several)
+        proven += len(proof.prove(topology, outputs, it.management, report=show))
+        queues += len(topology.queues)
+    answering = f"{queues} of {queues} queues answer, {proven} of {proven} bindings deliver"
+    _out.print(answering, style="bold green")
+    _out.print("by messages through copies: none was put into a queue of the stack")
 
 
 @app.command()
@@ -98,6 +106,10 @@ def lint(
         raise typer.Exit(1)
 
 
+app.add_typer(routes_commands.app)
+app.add_typer(describe_commands.app)
+
+
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "none"}
 
 
@@ -123,9 +135,9 @@ def _name(file: Path) -> str:
     return file.relative_to(here).as_posix() if file.is_relative_to(here) else file.as_posix()
 
 
-def _show(delivery: proof.Delivery) -> None:
-    note = "  (on a copy: in use, left untouched)" if delivery.copied else ""
-    _out.print(f"  delivered  {proof.describe(delivery.route)}{note}", markup=False)
+def _show(delivery: proof.Delivery, *, several: bool) -> None:
+    where = f"vhost {delivery.vhost}: " if several else ""
+    _out.print(f"  delivered  {where}{proof.describe(delivery.route)}", markup=False)
 
 
 def main() -> None:

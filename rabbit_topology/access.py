@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from threading import Event, Lock, Thread
 from typing import Any
@@ -15,22 +16,39 @@ from urllib.parse import quote, urlsplit
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPConnectionError, AMQPError, ChannelClosedByBroker
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
+from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from rabbit_topology import urls
-from rabbit_topology.errors import BrokerError
+from rabbit_topology import effective, marker, urls
+from rabbit_topology.effective import Live, Rules
+from rabbit_topology.errors import BrokerError, reason
 from rabbit_topology.management import Management, NotFoundError
-from rabbit_topology.model import QueueType
+from rabbit_topology.marker import TwoBrokersError
 from rabbit_topology.names import PREFIX
 from rabbit_topology.pool import Pool
+from rabbit_topology.reach import Reach
+from rabbit_topology.settings import alike
+from rabbit_topology.totals import Totals
 from rabbit_topology.urls import Address
+from rabbit_topology.versions import Version
 
 LOCK_QUEUE = f"{PREFIX}lock"
+NEUTRAL = {"max-length": 2**40}
+"""A policy needs a definition; this one changes nothing."""
+
 _CONNECT_SECONDS = 5.0
+
+_WRITING_POLICIES = Lock()
+"""Held while a policy is written. Two at once, and RabbitMQ 4.0 works out what applies to a queue
+with one of them out of view: it stays without the other until a policy is written again."""
 
 
 class NoAmqpError(BrokerError):
     """None of the broker's AMQP addresses can be reached from here."""
+
+
+class NoVhostError(BrokerError):
+    """The broker has no such vhost."""
 
 
 class LockedError(BrokerError):
@@ -47,6 +65,11 @@ class Access:
     _pool: Pool = field(default_factory=Pool, repr=False)
     _locks: dict[str, _HeldLock] = field(default_factory=dict, repr=False)
     _guard: Lock = field(default_factory=Lock, repr=False)
+    totals: Totals = field(default_factory=Totals, repr=False, compare=False)
+    _reach: Reach = field(default_factory=Reach, repr=False)
+    _verdicts: dict[Address, TwoBrokersError | None] = field(default_factory=dict, repr=False)
+    """By AMQP address that was proven: None, or that it leads to another broker."""
+    _proving: Lock = field(default_factory=Lock, repr=False)
     rebinding: Lock = field(default_factory=Lock, repr=False)
     """Held while the bindings of a queue or exchange are listed and led elsewhere: hooks run side
     by side, and a binding made in between would be missed."""
@@ -59,11 +82,12 @@ class Access:
         username: str,
         password: str,
         hosts: Sequence[str] = (),
-        tls: bool = False,
+        tls: bool | None = None,
         ca_file: str | None = None,
         client_cert_file: str | None = None,
         client_key_file: str | None = None,
         insecure: bool = False,
+        proxy: str | None = None,
     ) -> Access:
         """Return how to reach a broker; nothing is opened yet.
 
@@ -72,11 +96,13 @@ class Access:
             username: An administrator.
             password: Its password.
             hosts: AMQP addresses, ``host`` or ``host:port``; default: the endpoint's host.
-            tls: AMQP with TLS.
+            tls: AMQP with TLS; default: as the endpoint has it.
             ca_file: Certificates to trust, a PEM file.
             client_cert_file: A certificate to show, a PEM file.
             client_key_file: Its key, a PEM file.
             insecure: Trust any certificate.
+            proxy: The URL of an HTTP proxy for the management API; default: what the environment
+                says. AMQP does not go through it.
 
         Raises:
             ValueError: One of ``hosts`` is not an address.
@@ -89,7 +115,9 @@ class Access:
             client_cert_file=client_cert_file,
             client_key_file=client_key_file,
             insecure=insecure,
+            proxy=proxy,
         )
+        tls = urls.is_https(endpoint) if tls is None else tls
         own = urlsplit(endpoint).hostname or ""
         named = hosts or (f"[{own}]" if ":" in own else own,)
         return cls(
@@ -118,9 +146,7 @@ class Access:
         try:
             yield
         except AMQPError as error:
-            raise BrokerError(
-                self.management.endpoint, f"{what}: {error or type(error).__name__}"
-            ) from None
+            raise BrokerError(self.management.endpoint, f"{what}: {reason(error)}") from None
 
     def lock(self, vhost: str, patience: float = 0.0) -> None:
         """Hold the vhost's lock until this process ends, however it ends.
@@ -227,72 +253,210 @@ class Access:
 
     def policies(self, vhost: str, *, operator: bool = False) -> list[dict[str, Any]]:
         """Return all policies, or operator policies, of a vhost."""
-        kind = "operator-policies" if operator else "policies"
-        found: list[dict[str, Any]] = self.management.get(self.path(kind, vhost))
+        found: list[dict[str, Any]] = self.management.get(self.path(_policies(operator), vhost))
         return found
 
-    def effective_policy(
-        self,
-        vhost: str,
-        name: str,
-        apply_to: str,
-        *,
-        operator: bool = False,
-        but: str = "",
-        kind: QueueType | None = None,
-    ) -> dict[str, Any]:
-        """Return the definition of the one policy, other than ``but``, that applies to a name.
+    def live(self, vhost: str, *, operator: bool = False, but: str = "") -> dict[str, Live]:
+        """Return all policies, or operator policies, of a vhost other than ``but``, by name."""
+        listed = self.policies(vhost, operator=operator)
+        return effective.live(policy for policy in listed if policy["name"] != but)
 
-        ``kind`` is the type of a queue: some policies are for queues of one type only.
-        """
-        matching = [
-            it
-            for it in self.policies(vhost, operator=operator)
-            if _applies(it["apply-to"], apply_to, kind)
-            and it["name"] != but
-            and matches(it["pattern"], name)
-        ]
-        best: dict[str, Any] = max(matching, key=lambda it: it["priority"], default={})
-        definition: dict[str, Any] = best.get("definition", {})
-        return definition
+    def queue_limit(self, vhost: str) -> int | None:
+        """Return how many queues a vhost takes, None if it has no limit."""
+        for listed in self.management.get(self.path("vhost-limits", vhost)):
+            limit = listed["value"].get("max-queues")
+            if isinstance(limit, int) and limit >= 0:
+                return limit
+        return None
+
+    def rules(self, vhost: str) -> list[Rules]:
+        """Return what decides in a vhost, once for each version that the broker may behave like."""
+        return effective.rules(self.live(vhost), self.live(vhost, operator=True), self.like)
+
+    @property
+    def like(self) -> tuple[Version, ...]:
+        """The tested versions that the broker may behave like, oldest first."""
+        major, minor, *_ = (*self.management.version, None, None)
+        return alike(None if major is None or minor is None else (major, minor))
+
+    def write_policy(
+        self, vhost: str, name: str, body: Mapping[str, Any], *, operator: bool = False
+    ) -> None:
+        """Write a policy, or operator policy; nothing happens if it is there as ``body`` says."""
+        with _WRITING_POLICIES:
+            self.declare(_policies(operator), vhost, name, body)
+
+    def delete_policy(self, vhost: str, name: str, *, operator: bool = False) -> None:
+        """Delete a policy, or operator policy, that may be gone."""
+        with _WRITING_POLICIES:
+            self.request_if_there("DELETE", _policies(operator), vhost, name)
 
     def override_policy(
         self, vhost: str, policy: str, name: str, apply_to: str, definition: Mapping[str, Any]
     ) -> None:
         """Make ``policy`` the one that applies to the object ``name`` and to nothing else."""
         others = [it["priority"] for it in self.policies(vhost) if it["name"] != policy]
-        self.management.request(
-            "PUT",
-            self.path("policies", vhost, policy),
-            {
-                "pattern": f"^{re.escape(name)}$",
-                "definition": dict(definition),
-                "apply-to": apply_to,
-                "priority": max(others, default=0) + 1,
-            },
+        body = {
+            "pattern": f"^{re.escape(name)}$",
+            "definition": dict(definition),
+            "apply-to": apply_to,
+            "priority": max(others, default=0) + 1,
+        }
+        self.write_policy(vhost, policy, body)
+
+    @contextmanager
+    def marker(self, vhost: str) -> Iterator[str]:
+        """Have an exchange of the yielded name on the broker for a while.
+
+        It is made over AMQP, which proves that the management API is of the same broker; by the
+        management API where AMQP does not answer.
+
+        Raises:
+            TwoBrokersError: AMQP and the management API lead to two brokers.
+            BrokerError: The broker refuses.
+        """
+        with ExitStack() as stack:
+            try:
+                connection = self._connect(vhost)
+            except NoAmqpError:
+                yield stack.enter_context(marker.over_management(self, vhost))
+                return
+            stack.callback(_close, connection)
+            with self._as_broker_error(f"cannot mark vhost {vhost!r}"):
+                name = stack.enter_context(marker.over_amqp(connection))
+            yield name
+
+    def silent(self, vhost: str) -> dict[Address, str]:
+        """Return the AMQP addresses that cannot be used, each with the reason.
+
+        Raises:
+            TwoBrokersError: One of the others leads to another broker than the management API.
+        """
+
+        def ask(address: Address) -> str:
+            try:
+                _close(self._open(address, vhost))
+            except (NoVhostError, TwoBrokersError) as error:
+                if isinstance(error, TwoBrokersError):
+                    raise
+            except BrokerError as error:
+                return reason(error)
+            return ""
+
+        silent = self._reach.silent(self.addresses)
+        others = [address for address in self.addresses if address not in silent]
+        with ThreadPoolExecutor(max(1, len(others))) as threads:
+            answers = zip(others, threads.map(ask, others), strict=True)
+            return silent | {address: failure for address, failure in answers if failure}
+
+    def unanswered(self, silent: Mapping[Address, str]) -> str:
+        """Return addresses that cannot be used, as a list with reasons, and what may help."""
+        listed = ", ".join(f"{address} ({failure})" for address, failure in silent.items())
+        secured = " (with TLS; `tls: false` there says that it is without)" if self.tls else ""
+        proxied = (
+            "; AMQP does not go through the proxy of the management API"
+            if self.management.proxy_in_use
+            else ""
         )
+        return f"{listed}; rabbit-topology:broker.hosts names them{secured}{proxied}"
 
     def _connect(self, vhost: str) -> pika.BlockingConnection:
-        failures = []
+        silent = self._reach.silent(self.addresses)
         for address in self.addresses:
+            if address in silent:
+                continue
             try:
-                return pika.BlockingConnection(self._parameters(address, vhost))
-            except AMQPConnectionError as error:
-                text = str(error) or type(error).__name__
-                if "ACCESS_REFUSED" in text or "NOT_ALLOWED" in text:
-                    raise BrokerError(
-                        self.management.endpoint,
-                        f"{address}: user {self.management.username!r} may not open vhost "
-                        f"{vhost!r} ({text}); run rabbitmqctl set_permissions -p '{vhost}' "
-                        f"{self.management.username} '.*' '.*' '.*'",
-                    ) from None
-                failures.append(f"{address} ({text})")
-            except OSError as error:
-                failures.append(f"{address} ({error})")
+                return self._open(address, vhost)
+            except NoAmqpError as error:
+                silent[address] = reason(error)
         raise NoAmqpError(
             self.management.endpoint,
-            f"no AMQP address of the broker answers here: {', '.join(failures)}; "
-            "rabbit-topology:broker.hosts names them",
+            f"no AMQP address of the broker answers here: {self.unanswered(silent)}",
+        )
+
+    def _open(self, address: Address, vhost: str) -> pika.BlockingConnection:
+        """Open a vhost at one address, once that is proven to be the management API's broker.
+
+        Raises:
+            NoAmqpError: It does not answer.
+            TwoBrokersError: It is another broker.
+            BrokerError: It refuses.
+        """
+        connection = self._dial(address, vhost)
+        try:
+            self._prove(connection, address, vhost)
+        except BaseException:
+            _close(connection)
+            raise
+        return connection
+
+    def _dial(self, address: Address, vhost: str) -> pika.BlockingConnection:
+        if verdict := self._verdicts.get(address):
+            raise verdict
+        deadline = time.monotonic() + marker.SEEN_SECONDS
+        while True:
+            try:
+                return pika.BlockingConnection(self._parameters(address, vhost))
+            except (AMQPError, AMQPConnectorException, OSError) as error:
+                said = reason(error)
+            if "ACCESS_REFUSED" not in said and "NOT_ALLOWED" not in said:
+                raise NoAmqpError(self.management.endpoint, said)
+            if "not found" not in said or not self.has_vhost(vhost):
+                raise self._refusal(address, vhost, said)
+            if time.monotonic() > deadline:
+                self._verdicts[address] = verdict = self._two_brokers(address, vhost)
+                raise verdict
+            time.sleep(0.2)
+
+    def _prove(self, connection: pika.BlockingConnection, address: Address, vhost: str) -> None:
+        with self._proving:
+            if address not in self._verdicts:
+                with (
+                    self._as_broker_error(f"cannot mark vhost {vhost!r}"),
+                    marker.over_amqp(connection) as name,
+                ):
+                    seen = marker.is_seen(lambda: self.exists("exchanges", vhost, name))
+                self._verdicts[address] = None if seen else self._two_brokers(address, vhost)
+        if verdict := self._verdicts[address]:
+            raise verdict
+
+    def _refusal(self, address: Address, vhost: str, said: str) -> BrokerError:
+        """Return the error for an address that does not open a vhost, and what to do about it."""
+        endpoint, user = self.management.endpoint, self.management.username
+        if "not found" in said:
+            return NoVhostError(endpoint, f"{address}: there is no vhost {vhost!r} ({said})")
+        if "Login was refused" in said:
+            way_on = (
+                "the management API takes this user and password: is it the same broker's? (the "
+                "user guest may connect from the broker's own machine only)"
+            )
+        elif "limit" in said:
+            way_on = "close connections, or raise the limit"
+        elif " is down" in said:
+            way_on = f"run rabbitmqctl restart_vhost -p '{vhost}'"
+        else:
+            way_on = f"run rabbitmqctl set_permissions -p '{vhost}' {user} '.*' '.*' '.*'"
+        return BrokerError(
+            endpoint, f"{address}: user {user!r} may not open vhost {vhost!r} ({said}); {way_on}"
+        )
+
+    def has_vhost(self, vhost: str) -> bool:
+        """Return whether the management API knows a vhost."""
+        try:
+            self.management.get(self.path("vhosts", vhost))
+        except NotFoundError:
+            return False
+        return True
+
+    def _two_brokers(self, address: Address, vhost: str) -> TwoBrokersError:
+        endpoint = self.management.endpoint
+        return TwoBrokersError(
+            endpoint,
+            (f"{address} (AMQP)", f"{urls.without_credentials(endpoint)} (management API)"),
+            vhost,
+            "mend rabbitmq:endpoint, or rabbit-topology:broker.hosts (without it, AMQP is looked "
+            "for at the endpoint's host on the default port); in a program of your own the "
+            "endpoint or hosts of Access.connect",
         )
 
     def _parameters(self, address: Address, vhost: str) -> pika.ConnectionParameters:
@@ -310,21 +474,13 @@ class Access:
         )
 
 
-def _applies(stated: str, apply_to: str, kind: QueueType | None) -> bool:
-    if stated in ("all", apply_to):
-        return True
-    if apply_to == "exchanges" or stated == "exchanges":
-        return False
-    # classic_queues, quorum_queues or streams, from 3.12 on
-    return kind is None or stated.startswith(kind)
+def _policies(operator: bool) -> str:
+    return "operator-policies" if operator else "policies"
 
 
-def matches(pattern: str, name: str) -> bool:
-    """Tell whether a policy's pattern matches a name."""
-    try:
-        return re.search(pattern, name) is not None
-    except re.error:
-        return True  # the broker's dialect knows more than Python's: then be careful
+def _close(connection: pika.BlockingConnection) -> None:
+    with suppress(AMQPError):
+        connection.close()
 
 
 class _HeldLock:

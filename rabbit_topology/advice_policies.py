@@ -5,34 +5,19 @@ Advice about policies that are written by hand.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from rabbit_topology import policies, regexes
 from rabbit_topology.context import Context
+from rabbit_topology.effective import Applicable, Index, Target
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import Policy
-from rabbit_topology.rule import Rule, Severity, advice
-from rabbit_topology.rules_settings import TEXTS
+from rabbit_topology.rule import Graded, Rule, Severity, advice
+from rabbit_topology.settings import Value, keys
 from rabbit_topology.words import show
 
-_NUMBERS = {
-    "max-length",
-    "max-length-bytes",
-    "message-ttl",
-    "expires",
-    "delivery-limit",
-    "consumer-timeout",
-    "delayed-retry-min",
-    "delayed-retry-max",
-    "queue-version",
-    "stream-max-segment-size-bytes",
-    "stream-filter-size-bytes",
-    "initial-cluster-size",
-    "target-group-size",
-    "max-in-memory-length",
-    "max-in-memory-bytes",
-}
-"""Keys whose values are numbers, however they are written."""
+_TELLING = frozenset((*keys(value=Value.NUMBER), *keys(value=Value.NAME)))
+"""Keys whose values are numbers, however they are written; of the others digits are refused."""
 
 
 @advice(
@@ -85,15 +70,15 @@ def shadowed_policy(context: Context) -> Iterator[Problem]:
         written: Mapping[str, Policy] = getattr(context.whole, kind)
         if not written:
             continue
-        index = policies.Index(written)
+        index = Index(written, context.like)
         applied: set[str] = set()
         behind: dict[str, tuple[str, str]] = {}
-        for objects, name, type_ in policies.objects(context.whole):
-            first, *rest = index.matching(objects, name, type_) or [""]
+        for target in policies.objects(context.whole):
+            first, *rest = index.matching(target) or [""]
             applied.add(first)
             for it in rest:
                 if written[it].priority < written[first].priority:
-                    behind.setdefault(it, (first, path("topology", objects, name)))
+                    behind.setdefault(it, (first, path("topology", target.kind, target.name)))
                 else:
                     applied.add(it)  # a tie, which is a problem of its own
         for name, (first, example) in behind.items():
@@ -108,6 +93,48 @@ def shadowed_policy(context: Context) -> Iterator[Problem]:
 
 
 @advice(
+    "policy-switched-off",
+    Severity.WARNING,
+    "Policies",
+    "a policy with one key that a queue's type does not know does not apply to it at all, with "
+    "none of its keys",
+)
+def policy_switched_off(context: Context) -> Iterator[Graded]:
+    """Yield keys of policies because of which queues that they match get nothing of them."""
+    for kind in ("policies", "operator_policies"):
+        index = Index(getattr(context.whole, kind), context.like)
+        told: dict[tuple[str, str], list[tuple[Target, bool]]] = {}
+        for target in policies.objects(context.whole) if index.policies else ():
+            for name, keys_off, certain in index.switched_off(target):
+                for key in keys_off:
+                    told.setdefault((name, key), []).append((target, certain))
+        for (name, key), targets in told.items():
+            yield _switched_off(kind, name, key, index.policies[name], targets)
+
+
+def _switched_off(
+    kind: str, name: str, key: str, policy: Applicable, targets: Sequence[tuple[Target, bool]]
+) -> Graded:
+    queues = [path("topology", target.kind, target.name) for target, _ in targets]
+    others = f" and {len(queues) - 1:,} more" if len(queues) > 1 else ""
+    lost = "dead-letter-exchange" in policy.definition
+    first = targets[0][0]
+    certain = any(one for _, one in targets)
+    problem = Problem(
+        path=path("topology", kind, name, "definition", key),
+        value=show(policy.definition[key]),
+        rule=f"a {first.type} queue does not know it"
+        + ("" if certain else " on some versions of RabbitMQ")
+        + f", so nothing of this policy applies to {queues[0]}{others}"
+        + (", not even its dead-lettering" if lost else ""),
+        fix="remove it, or write a policy of its own for it, with a pattern or `apply_to` that "
+        "leaves these queues out",
+    )
+    severity = Severity.ERROR if lost else Severity.WARNING
+    return Graded(severity=severity if certain else Severity.NOTE, problem=problem)
+
+
+@advice(
     "digits-in-policy",
     Severity.WARNING,
     "Parameters and Policies",
@@ -118,7 +145,7 @@ def digits_in_policy(context: Context) -> Iterator[Problem]:
     for where, policy in context.policies():
         for key, value in policy.definition.items():
             if isinstance(value, str) and re.fullmatch(r"[+-]?[0-9]+", value):
-                if key in _NUMBERS or key in TEXTS:  # the latter are refused
+                if key in _TELLING:
                     continue
                 yield Problem(
                     path=f"{where}.{path('definition', key)}",
@@ -132,5 +159,6 @@ RULES: tuple[Rule[Context], ...] = (
     unanchored_pattern,
     unreadable_pattern,
     shadowed_policy,
+    policy_switched_off,
     digits_in_policy,
 )

@@ -4,48 +4,28 @@ Advice about single queues and the vhost.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from rabbit_topology.context import Context, of_exchange, of_queue
 from rabbit_topology.errors import Problem, path
-from rabbit_topology.model import Queue, QueueType
+from rabbit_topology.model import PREDECLARED_EXCHANGES, Queue, QueueType
 from rabbit_topology.rule import Graded, Rule, Severity, advice
+from rabbit_topology.settings import ALL
 from rabbit_topology.units import duration_text
-from rabbit_topology.versions import Version, denied, text
-from rabbit_topology.words import show
+from rabbit_topology.versions import denied, text
+from rabbit_topology.words import Names, misspelt, show, suggest
 
 _CLASSIC, _QUORUM, _STREAM = QueueType.CLASSIC, QueueType.QUORUM, QueueType.STREAM
 
 _CONSUMER_TIMEOUT = 30 * 60 * 1000
 """Milliseconds: what the broker gives a consumer unless told otherwise."""
 
-_OF_TYPE: Mapping[str, tuple[QueueType, ...]] = {
-    "x-max-priority": (_CLASSIC,),
-    "x-queue-mode": (_CLASSIC,),
-    "x-queue-version": (_CLASSIC,),
-    "x-queue-master-locator": (_CLASSIC,),
-    "x-max-age": (_STREAM,),
-    "x-stream-max-segment-size-bytes": (_STREAM,),
-    "x-stream-filter-size-bytes": (_STREAM,),
-    "x-initial-cluster-size": (_STREAM,),
-    "x-quorum-initial-group-size": (_QUORUM,),
-    "x-delivery-limit": (_QUORUM,),
-    "x-dead-letter-strategy": (_QUORUM,),
-    "x-consumer-timeout": (_QUORUM,),
-    "x-dead-letter-exchange": (_CLASSIC, _QUORUM),
-    "x-message-ttl": (_CLASSIC, _QUORUM),
-    "x-expires": (_CLASSIC, _QUORUM),
-    "x-max-length": (_CLASSIC, _QUORUM),
-    "x-overflow": (_CLASSIC, _QUORUM),
-    "x-single-active-consumer": (_CLASSIC, _QUORUM),
-}
-"""Arguments that queues of other types are refused with: tried on 3.10.8, 4.0.5 and 4.3.6."""
+_OF_TYPE = {f"x-{setting.key}": setting for setting in ALL if setting.arguments}
+"""Arguments that queues of other types are refused with."""
 
-_OF_TYPE_SINCE: Mapping[str, Version] = {
-    "x-stream-filter-size-bytes": (4, 3),
-    "x-consumer-timeout": (4, 3),
-}
-"""Those of them that older brokers take, and ignore."""
+_ARGUMENTS = Names(f"x-{setting.key}" for setting in ALL)
+
+_OF_CONSUMERS = frozenset(("x-priority", "x-stream-offset", "x-stream-filter", "x-credit"))
 
 
 @advice(
@@ -85,9 +65,12 @@ def no_dead_letter(context: Context) -> Iterator[Problem]:
 )
 def drops_oldest(context: Context) -> Iterator[Problem]:
     """Yield limits without a word about what happens beyond them."""
+    dangling = {where for where, _ in _dangling(context)}
     for name, queue in context.queues():
         settings = context.settings[name]
-        if queue.type is _STREAM or {"overflow", "dead-letter-exchange"} & settings.keys():
+        lost = of_queue(name, "arguments", "x-dead-letter-exchange") in dangling
+        kept = "dead-letter-exchange" in settings and not lost
+        if queue.type is _STREAM or "overflow" in settings or kept:
             continue
         for key in ("max-length", "max-length-bytes"):
             own = _own(name, queue, key)
@@ -102,6 +85,42 @@ def drops_oldest(context: Context) -> Iterator[Problem]:
             continue
         for key in sorted({"max-length", "max-length-bytes"} & policy.definition.keys()):
             yield _drops(f"{where}.{path('definition', key)}", policy.definition[key])
+
+
+@advice(
+    "dangling-argument",
+    Severity.WARNING,
+    "Dead Letter Exchanges",
+    "what is sent to an exchange that does not exist is lost without a word",
+)
+def dangling_argument(context: Context) -> Iterator[Problem]:
+    """Yield arguments that name dead-letter and alternate exchanges which the stack has not.
+
+    In a setting that is refused; an argument may have come with a queue that is older.
+    """
+    known = Names({*context.whole.exchanges, *PREDECLARED_EXCHANGES})
+    for where, exchange in _dangling(context):
+        yield Problem(
+            path=where,
+            value=show(exchange),
+            rule="it is not an exchange of the stack: without it what is sent there is lost",
+            fix=suggest(exchange, known),
+        )
+
+
+def _dangling(context: Context) -> Iterator[tuple[str, str]]:
+    """Yield where an argument names an exchange that is not declared, and which."""
+    known = {*context.whole.exchanges, *PREDECLARED_EXCHANGES, ""}  # empty is the default exchange
+    named: list[tuple[str, object]] = []
+    for name, queue in context.queues():
+        key = "x-dead-letter-exchange"
+        named.append((of_queue(name, "arguments", key), queue.arguments.get(key)))
+    for name, exchange in context.exchanges():
+        key = "alternate-exchange"
+        named.append((of_exchange(name, "arguments", key), exchange.arguments.get(key)))
+    for where, one in named:
+        if isinstance(one, str) and one not in known:
+            yield where, one
 
 
 def _drops(where: str, value: object) -> Problem:
@@ -170,18 +189,56 @@ def argument_of_type(context: Context) -> Iterator[Graded]:
     """Yield arguments, as they are sent, that a queue's type does not know."""
     for name, queue in context.queues():
         for key in sorted(queue.arguments.keys() & _OF_TYPE.keys()):
-            if queue.type in _OF_TYPE[key]:
+            types, since = _OF_TYPE[key].arguments, _OF_TYPE[key].arguments_since
+            if queue.type in types:
                 continue
-            since = _OF_TYPE_SINCE.get(key)
             problem = Problem(
                 path=of_queue(name, "arguments", key),
                 value=show(queue.arguments[key]),
                 rule=f"a {queue.type} queue is refused with it"
                 + (f" from RabbitMQ {text(since)} on" if since else ""),
-                fix=f"remove it, or write `type: {_OF_TYPE[key][0]}`",
+                fix=f"remove it, or write `type: {types[0]}`",
             )
             severity = denied(since, context.version) if since else Severity.ERROR
             yield Graded(severity=severity, problem=problem)
+
+
+@advice(
+    "misspelt-argument",
+    Severity.WARNING,
+    "Optional Arguments",
+    "the broker keeps an argument that it does not know, and does nothing",
+)
+def misspelt_argument(context: Context) -> Iterator[Problem]:
+    """Yield arguments that seem to be meant for others."""
+    for name, queue in context.queues():
+        for key in queue.arguments:
+            if meant := misspelt(key, _ARGUMENTS):
+                yield Problem(
+                    path=of_queue(name, "arguments", key),
+                    value=show(queue.arguments[key]),
+                    rule="the broker ignores it",
+                    fix=f"did you mean `{meant}`? To change it is to replace the queue",
+                )
+
+
+@advice(
+    "argument-of-consumers",
+    Severity.WARNING,
+    "Consumers",
+    "the broker keeps it with the queue, and does nothing",
+)
+def argument_of_consumers(context: Context) -> Iterator[Problem]:
+    """Yield arguments of queues that are arguments of consumers."""
+    for name, queue in context.queues():
+        for key in sorted(_OF_CONSUMERS & queue.arguments.keys()):
+            yield Problem(
+                path=of_queue(name, "arguments", key),
+                value=show(queue.arguments[key]),
+                rule="consumers give it when they subscribe; with a queue it is without effect",
+                fix="remove it"
+                + ("; `max_priority` is for priorities" if key == "x-priority" else ""),
+            )
 
 
 @advice(
@@ -306,9 +363,12 @@ def _own(name: str, queue: Queue, key: str) -> str | None:
 RULES: tuple[Rule[Context], ...] = (
     no_dead_letter,
     drops_oldest,
+    dangling_argument,
     transient_queue,
     transient_exchange,
     argument_of_type,
+    misspelt_argument,
+    argument_of_consumers,
     consumer_timeout_classic,
     retry_beyond_timeout,
     endless_stream,

@@ -15,7 +15,40 @@ from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import Permissions
 from rabbit_topology.routing import Router, is_pattern
 from rabbit_topology.rule import Graded, Rule, Severity, advice
-from rabbit_topology.words import show
+from rabbit_topology.words import NOT_SHOWN, show
+
+_ANY_NAME = "a name of nothing in particular"
+_EXPRESSION = re.compile(r"[|\\]|\(.*\)|\[.*\]")
+"""What looks like a regular expression."""
+
+
+@advice(
+    "topic-key",
+    Severity.WARNING,
+    "Exchanges",
+    "in a topic key `*` and `#` stand for whole words, and nothing else means anything",
+)
+def topic_key(context: Context) -> Iterator[Problem]:
+    """Yield routing keys of topic bindings that are meant as more than they are."""
+    for where, key in topic_keys(context):
+        parts = [word for word in key.split(".") if len(word) > 1]
+        if _EXPRESSION.search(key) or any("*" in word or "#" in word for word in parts):
+            yield Problem(
+                path=where,
+                value=show(key),
+                rule="it takes this very text only, but for `*` and `#` that stand alone "
+                "between dots",
+                fix="bind each of the keys that it is for, or use a word of its own",
+            )
+
+
+def topic_keys(context: Context) -> Iterator[tuple[str, str]]:
+    """Yield the routing keys of bindings from topic exchanges, each with its config path."""
+    topics = {name for name, it in context.whole.exchanges.items() if it.type == "topic"}
+    topics.add("amq.topic")
+    for index, binding in enumerate(context.written.bindings):
+        for key in {route.routing_key for route in binding.routes() if route.source in topics}:
+            yield path("topology", "bindings", index, "routing_key"), key
 
 
 @advice(
@@ -24,8 +57,14 @@ from rabbit_topology.words import show
     "AMQP 0-9-1 Model Explained",
     "what is published to it is dropped, or returned to publishers that ask for it",
 )
-def unbound_exchange(context: Context) -> Iterator[Problem]:
-    """Yield exchanges without bindings, but those to which services bind their own queues."""
+def unbound_exchange(context: Context) -> Iterator[Problem | Graded]:
+    """Yield exchanges without bindings, but those to which services bind their own queues.
+
+    A user who may bind to every exchange may bind to this one: then it is less, unless dead letters
+    or what is unroutable goes there.
+    """
+    relied = context.dead_letter_targets | set(context.alternates.values())
+    anyone = _anyone(context, lambda it: it.read)
     bound = {route.source for route in context.whole.routes()} | context.alternates.keys()
     bind = _able(
         ({*it.binds, *it.declares} for it in context.written.services.values()),
@@ -33,13 +72,15 @@ def unbound_exchange(context: Context) -> Iterator[Problem]:
     )
     for name, _ in context.exchanges():
         if name not in bound and not bind(name):
-            yield Problem(
+            problem = Problem(
                 path=of_exchange(name),
                 value="no binding",
                 rule="nothing that is published to it arrives anywhere",
                 fix="bind a queue, set `alternate` or `unroutable`, or name it in a service's "
                 "`binds`",
             )
+            lesser = anyone and name not in relied
+            yield Graded(severity=Severity.NOTE, problem=problem) if lesser else problem
 
 
 @advice(
@@ -74,10 +115,11 @@ def unfed_queue(context: Context) -> Iterator[Problem | Graded]:
     "Consumers",
     "messages pile up in it without end",
 )
-def unconsumed_queue(context: Context) -> Iterator[Problem]:
+def unconsumed_queue(context: Context) -> Iterator[Problem | Graded]:
     """Yield queues that no service, user or shovel consumes, where there are services at all.
 
-    Not those that messages wait in until they expire, nor those that dead letters rest in.
+    Not those that messages wait in until they expire, nor those that dead letters rest in. A user
+    who may consume every queue may consume this one: then it is less.
     """
     services = context.written.services.values()
     if not services:
@@ -88,17 +130,19 @@ def unconsumed_queue(context: Context) -> Iterator[Problem]:
         ({*it.consumes, *it.declares} for it in services), _allowed(context, lambda it: it.read)
     )
     taken = {it.source_queue for it in context.written.shovels.values()}
+    anyone = _anyone(context, lambda it: it.read)
     for name, queue in context.queues():
         settings = context.settings[name]
         waiting = {"message-ttl", "dead-letter-exchange"} <= settings.keys()
         if waiting or name in resting or name in taken or consume(name):
             continue
-        yield Problem(
+        problem = Problem(
             path=of_queue(name),
             value=f"a {queue.type} queue",
             rule="no service consumes it",
             fix="name it in a service's `consumes`, or remove it",
         )
+        yield Graded(severity=Severity.NOTE, problem=problem) if anyone else problem
 
 
 @advice(
@@ -196,7 +240,7 @@ def shovel_within_broker(context: Context) -> Iterator[Problem]:
         if local and queue in context.written.queues:
             yield Problem(
                 path=path("topology", "shovels", name, "source_uri"),
-                value="[not shown]",
+                value=NOT_SHOWN,
                 rule="without a host it connects inside the broker, to consume "
                 f"{of_queue(queue or '')}",
                 fix="write a host, amqp://user:password@host/vhost, as a Pulumi secret",
@@ -211,7 +255,19 @@ def _host(uri: str) -> str | None:
 
 
 def _allowed(context: Context, which: Callable[[Permissions], str]) -> list[re.Pattern[str]]:
-    """Return the patterns of what users may do, written by hand."""
+    """Return the patterns of what users may do, written by hand; not those for everything.
+
+    Most users of most brokers may do everything, which says nothing about what they do.
+    """
+    return [it for it in _patterns(context, which) if not it.search(_ANY_NAME)]
+
+
+def _anyone(context: Context, which: Callable[[Permissions], str]) -> bool:
+    """Tell whether a user may do something with every exchange or queue."""
+    return any(it.search(_ANY_NAME) for it in _patterns(context, which))
+
+
+def _patterns(context: Context, which: Callable[[Permissions], str]) -> list[re.Pattern[str]]:
     written = [it.permissions for it in context.written.users.values() if it.permissions]
     found = [regexes.compiled(which(it)) for it in written]
     return [it for it in found if it is not None]
@@ -234,6 +290,7 @@ def _is_able(
 
 
 RULES: tuple[Rule[Context], ...] = (
+    topic_key,
     unbound_exchange,
     unfed_queue,
     unconsumed_queue,

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rabbit_topology.advice_routing import topic_keys
 from rabbit_topology.context import Context, of_exchange, of_queue
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import DeadLetterStrategy, QueueType
 from rabbit_topology.rule import Graded, Rule, Severity, advice
+from rabbit_topology.settings import BY_KEY
 from rabbit_topology.units import duration_text
 from rabbit_topology.versions import Version, denied, needing, text
 from rabbit_topology.words import show
@@ -21,16 +23,10 @@ _OLDEST: Version = (3, 10)
 """The oldest that this program is tested with: what it knows needs no word where the version is
 not known."""
 
-_POLICY_KEYS: dict[str, Version] = {
-    "consumer-timeout": (3, 12),
-    "dead-letter-strategy": (3, 10),
-    "delayed-retry-type": (4, 3),
-    "delayed-retry-min": (4, 3),
-    "delayed-retry-max": (4, 3),
-}
-
 _IGNORED_SINCE: Version = (3, 12)
 """From when on classic queues keep their messages on disk, whatever `queue-mode` says."""
+
+_WILDCARDS = 2
 
 
 @advice(
@@ -55,6 +51,9 @@ def _newer(context: Context) -> Iterator[tuple[Version, Problem]]:
             yield _since((3, 12), of_queue(name, "consumer_timeout"), value)
         if queue.delivery_limit == -1:
             yield _since((4, 0), of_queue(name, "delivery_limit"), -1)
+        if queue.arguments.get("x-delivery-limit") == -1:
+            # Taken without a word, and then a message is dropped at its first return.
+            yield _since((4, 0), of_queue(name, "arguments", "x-delivery-limit"), -1)
         if quorum and queue.message_ttl is not None:
             value = duration_text(queue.message_ttl)
             yield _since((3, 10), of_queue(name, "message_ttl"), value)
@@ -69,9 +68,12 @@ def _newer(context: Context) -> Iterator[tuple[Version, Problem]]:
     for where, policy in context.policies():
         if policy.apply_to in ("classic_queues", "quorum_queues", "streams"):
             yield _since((3, 12), f"{where}.apply_to", policy.apply_to)
-        for key in policy.definition.keys() & _POLICY_KEYS.keys():
-            here = f"{where}.{path('definition', key)}"
-            yield _since(_POLICY_KEYS[key], here, policy.definition[key])
+        if str(policy.definition.get("delivery-limit")) == "-1":
+            yield _since((4, 0), f"{where}.{path('definition', 'delivery-limit')}", -1)
+        for key in policy.definition.keys() & BY_KEY.keys():
+            if BY_KEY[key].since > _OLDEST:
+                here = f"{where}.{path('definition', key)}"
+                yield _since(BY_KEY[key].since, here, policy.definition[key])
 
 
 def _since(least: Version, where: str, value: object) -> tuple[Version, Problem]:
@@ -106,6 +108,25 @@ def ignored_by_older_broker(context: Context) -> Iterator[Graded]:
             _, problem = _since(least, where, value)
             lesser = Severity.WARNING if severity is Severity.ERROR else severity
             yield Graded(severity=lesser, problem=problem)
+
+
+@advice(
+    "many-wildcards",
+    Severity.WARNING,
+    "Exchanges",
+    "RabbitMQ 4.3.5 and newer refuse the binding, half-way through an update",
+)
+def many_wildcards(context: Context) -> Iterator[Graded]:
+    """Yield routing keys of topic bindings with more than two `#`."""
+    for where, key in topic_keys(context):
+        if key.split(".").count("#") > _WILDCARDS:
+            problem = Problem(
+                path=where,
+                value=show(key),
+                rule=f"it has more than {_WILDCARDS} `#`, which RabbitMQ refuses from 4.3.5 on",
+                fix="bind several keys with fewer",
+            )
+            yield Graded(severity=denied((4, 3), context.version), problem=problem)
 
 
 @advice(
@@ -159,11 +180,18 @@ def ignored_setting(context: Context) -> Iterator[Problem]:
     if context.version is not None and context.version < _IGNORED_SINCE:
         return
     for _, where, value in _of_classic(context, "queue-mode"):
+        in_policy = "arguments" not in where
         yield Problem(
             path=where,
             value=show(value),
-            rule=f"it has no effect from RabbitMQ {text(_IGNORED_SINCE)} on",
-            fix="remove it: classic queues keep messages on disk anyway",
+            rule=f"classic queues ignore it from RabbitMQ {text(_IGNORED_SINCE)} on"
+            + (", and quorum queues and streams get nothing of its policy" if in_policy else ""),
+            fix="remove it: classic queues keep messages on disk anyway"
+            + (
+                "; then the rest of the policy applies to all queues that it matches"
+                if in_policy
+                else ""
+            ),
         )
 
 
@@ -203,6 +231,7 @@ def delayed_message_plugin(context: Context) -> Iterator[Graded]:
 RULES: tuple[Rule[Context], ...] = (
     needs_newer_broker,
     ignored_by_older_broker,
+    many_wildcards,
     mirrored_queue,
     deprecated_setting,
     ignored_setting,

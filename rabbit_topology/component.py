@@ -12,9 +12,12 @@ from typing import Any
 
 import pulumi
 
-from rabbit_topology import model, urls
+from rabbit_topology import model, unfinished, urls
 from rabbit_topology.access import Access
+from rabbit_topology.children import Children
 from rabbit_topology.hooks import Hooks
+from rabbit_topology.provider import Provider
+from rabbit_topology.record import LEAVING, Record
 from rabbit_topology.resources import Vhost
 from rabbit_topology.safety import Safety
 from rabbit_topology.users import Users
@@ -59,48 +62,70 @@ class Topology(pulumi.ComponentResource):
         super().__init__("rabbit_topology:index:Topology", name, None, opts)
         self._name, self._args = name, args
         self._access = pulumi.Output.from_input(args.access)
+        self._record = Record()
+        unfinished.check(self._record, name, args.topologies, args.safety)
         self._guards: dict[str, Safety] = {}
-        self._hooks = Hooks(name, self._access, self._guard)
+        self._children = Children(parent=self)
+        provider = Provider(self)
+        self._hooks = Hooks(name, self._access, provider, self._children, args.safety, self._guard)
         found: dict[str, dict[str, Any]] = {}
-        made: list[pulumi.Resource] = []
+        vhosts: list[Vhost] = []
+        users: list[pulumi.Resource] = []
+        granted: list[pulumi.Resource] = []
         for topology in args.topologies:
-            found[topology.vhost] = self._vhost(topology, self._new_guard(topology), made)
+            safety = self._new_guard(topology)
+            vhosts.append(Vhost(self._children, self._prefix(topology), topology, safety))
+            found[topology.vhost] = self._users(vhosts[-1], users, granted)
+        # Last, since they connect as any user to any vhost; and first to go.
+        all_else = [*granted, *(resource for vhost in vhosts for resource in vhost.made)]
+        for vhost in vhosts:
+            vhost.link(all_else)
         one = isinstance(args.topology, model.Topology)
+        if not self._childResources:
+            self._begun: pulumi.Output[bool] = pulumi.Output.from_input(provider.begin())
         self.outputs = next(iter(found.values())) if one else {"vhosts": found}
-        self.register_outputs(self.outputs)
+        declared = {topology.vhost: topology.queues for topology in args.topologies}
+        left = self._record.leaving(name, declared)
+        self.register_outputs({**self.outputs, LEAVING: left} if left else self.outputs)
 
     def _guard(self, vhost: str, access: Access) -> Safety:
         """Return who decides for a vhost, one that is no longer in the config included."""
         if vhost not in self._guards:
-            self._new_guard(model.Topology(vhost=vhost))
+            self._new_guard(model.Topology(vhost=vhost), has_left=True)
         self._guards[vhost].access = access
         return self._guards[vhost]
 
-    def _new_guard(self, topology: model.Topology) -> Safety:
+    def _new_guard(self, topology: model.Topology, *, has_left: bool = False) -> Safety:
         safety = Safety(
             hooks=self._hooks,
+            children=self._children,
             topology=topology,
             settings=self._args.safety,
             everyone=self._guards.values,
+            deployed=self._record.queues,
+            has_left=has_left,
         )
         self._guards[topology.vhost] = safety
         return safety
 
-    def _vhost(
-        self, topology: model.Topology, safety: Safety, made: list[pulumi.Resource]
+    def _prefix(self, topology: model.Topology) -> str:
+        return f"{self._name}/{topology.vhost}"
+
+    def _users(
+        self, vhost: Vhost, made: list[pulumi.Resource], granted: list[pulumi.Resource]
     ) -> dict[str, Any]:
-        """Create one vhost and its users, after those ``made`` so far; return its outputs."""
-        prefix = f"{self._name}/{topology.vhost}"
-        vhost = Vhost(self, prefix, topology, safety)
+        """Create the users of a vhost, after those ``made`` so far; return its outputs."""
+        topology = vhost.topology
         users = Users(
-            parent=self,
-            prefix=prefix,
-            safety=safety,
+            children=self._children,
+            prefix=self._prefix(topology),
+            safety=vhost.safety,
             vhost=vhost.name,
             exchanges=vhost.exchanges,
             stack=pulumi.get_stack(),
             seed=self._args.seed,
             made=made,
+            granted=granted,
         )
         plain_urls = self._access.apply(lambda it: _urls(it, topology.vhost))
         service_urls = {}

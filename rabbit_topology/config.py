@@ -7,20 +7,22 @@ Source: "Configuration", Pulumi documentation.
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import pulumi
 from pulumi.runtime.config import is_config_secret
 
-from rabbit_topology import base, rules_services
+from rabbit_topology import base, provider_settings, rules_services
 from rabbit_topology.access import Access
 from rabbit_topology.component import TopologyArgs
 from rabbit_topology.errors import ConfigError, Problem
 from rabbit_topology.management import Management
-from rabbit_topology.parse import Stack, read
+from rabbit_topology.parse import OTHER_KEYS, Stack, read
 
 PROJECT = "rabbit-topology"
-PROVIDER = "rabbitmq"
 
 
 def load() -> tuple[Access, TopologyArgs, Stack]:
@@ -30,30 +32,12 @@ def load() -> tuple[Access, TopologyArgs, Stack]:
         pulumi.RunError: With every problem found, before anything exists; the engine prints
             it without a traceback.
     """
-    provider = pulumi.Config(PROVIDER)
-    settings: dict[str, str] = {}
-    problems: list[Problem] = []
-    for key, example in (
-        ("endpoint", "http://localhost:15672"),
-        ("username", "guest"),
-        ("password", "--secret"),
-    ):
-        settings[key] = provider.get(key) or ""
-        if not settings[key]:
-            problems.append(_missing(key, example))
-    if settings["endpoint"] and not urlsplit(settings["endpoint"]).hostname:
-        problems.append(
-            Problem(
-                path=f"{PROVIDER}:endpoint",
-                value=json.dumps(settings["endpoint"]),
-                rule="the endpoint is the URL of the management API",
-                fix="write http://host:15672 or https://host:15671",
-            )
-        )
+    settings = provider_settings.read(pulumi.Config(provider_settings.NAMESPACE).get, os.environ)
+    problems = [*_unreachable(settings)]
     try:
         stack = read(
             base.topology(_object("base"), _object("topology"), base.project_folder()),
-            *(_object(key) for key in ("broker", "safety", "lint")),
+            **{key: _object(key) for key in OTHER_KEYS},
         )
         stack.check(secret=is_secret())
     except ConfigError as error:
@@ -63,15 +47,7 @@ def load() -> tuple[Access, TopologyArgs, Stack]:
     problems += (it.problem for it in seeded)
     if problems:
         raise pulumi.RunError(str(ConfigError(problems)))
-    access = Access.connect(
-        **settings,
-        hosts=stack.broker.hosts,
-        tls=stack.broker.tls,
-        ca_file=provider.get("cacertFile"),
-        client_cert_file=provider.get("clientcertFile"),
-        client_key_file=provider.get("clientkeyFile"),
-        insecure=provider.get_bool("insecure") or False,
-    )
+    access = Access.connect(**settings, hosts=stack.broker.hosts, tls=stack.broker.tls)
     _check_certificates(access.management)
     args = TopologyArgs(topology=stack.topology, access=access, safety=stack.safety, seed=seed)
     return access, args, stack
@@ -79,11 +55,11 @@ def load() -> tuple[Access, TopologyArgs, Stack]:
 
 def _check_certificates(management: Management) -> None:
     files = {
-        "cacertFile": management.ca_file,
-        "clientcertFile": management.client_cert_file,
-        "clientkeyFile": management.client_key_file,
+        setting.path: getattr(management, setting.argument)
+        for setting in provider_settings.SETTINGS
+        if setting.key.endswith("File")
     }
-    given = {f"{PROVIDER}:{key}": file for key, file in files.items() if file}
+    given = {path: file for path, file in files.items() if file}
     if not given:
         return
     try:
@@ -98,13 +74,31 @@ def _check_certificates(management: Management) -> None:
         raise pulumi.RunError(str(ConfigError([problem]))) from None
 
 
-def _missing(key: str, example: str) -> Problem:
-    return Problem(
-        path=f"{PROVIDER}:{key}",
-        value="missing",
-        rule="the provider needs it to reach the broker",
-        fix=f"pulumi config set {PROVIDER}:{key} {example}",
-    )
+def _unreachable(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is missing, or is no URL, of how to reach the broker."""
+    for setting in provider_settings.NEEDED:
+        if setting.argument not in settings:
+            yield Problem(
+                path=setting.path,
+                value="missing",
+                rule="the provider needs it to reach the broker",
+                fix=f"pulumi config set {setting.path} {setting.example}",
+            )
+    for key, rule, fix in (
+        (
+            "endpoint",
+            "the endpoint is the URL of the management API",
+            "write http://host:15672 or https://host:15671",
+        ),
+        ("proxy", "the proxy is a URL", "write http://host:3128"),
+    ):
+        if key in settings and not urlsplit(settings[key]).hostname:
+            yield Problem(
+                path=f"{provider_settings.NAMESPACE}:{key}",
+                value=json.dumps(settings[key]),
+                rule=rule,
+                fix=fix,
+            )
 
 
 def _object(key: str) -> object:

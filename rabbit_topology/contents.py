@@ -6,13 +6,12 @@ Which source is exact differs by queue type, and is written down in docs/exactne
 - ready: a passive declare over AMQP asks the queue's own process, classic and quorum;
 - unacknowledged, classic: the management API asks the queue's process when it is told to leave
   the statistics out;
-- unacknowledged, quorum: a passive declare counts every consumer that holds a message, cancelled
-  ones and `basic.get` included: nobody there means nothing held. With consumers there, the
-  queue's own tick tells, up to its interval later;
-- quorum, seemingly empty: a passive declare answers 0 as well while the queue has no leader, so
-  `basic.get` makes sure of one;
-- dead-lettered at least once: messages that wait for their target are in no count but the
-  queue's tick;
+- all others, quorum: the queue's own total, see `totals`. A message may be in a state that has no
+  count of its own: delayed, dead-lettered at least once, or one that nobody here has heard of;
+- quorum before RabbitMQ 4.3, unless it dead-letters at least once: there a message is ready or
+  held, and a passive declare counts everyone who holds one, cancelled consumers and `basic.get`
+  included. Nobody there means nothing held. The declare answers 0 as well while the queue has no
+  leader, so `basic.get` makes sure of one;
 - streams: reading is not destructive, so a read from the first offset tells.
 
 Source: "Queues", "Quorum Queues", "Streams", "HTTP API Reference", RabbitMQ documentation.
@@ -22,7 +21,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -31,32 +30,37 @@ from urllib.parse import quote
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from rabbit_topology.access import Access, NoAmqpError
+from rabbit_topology.effective import Rules, Target
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
-from rabbit_topology.model import TYPE_ARGUMENT, QueueType
+from rabbit_topology.model import TYPE_ARGUMENT, DeadLetterStrategy, QueueType
+from rabbit_topology.totals import Count, NoLeaderError
+
+__all__ = ["Contents", "NoLeaderError", "read", "survey"]
 
 STREAM_PATIENCE_SECONDS = 1.5
 """How long a stream's first message may take to arrive before the stream counts as empty."""
 
 STRATEGY = "dead-letter-strategy"
+_AT_LEAST_ONCE = DeadLetterStrategy.AT_LEAST_ONCE.value
 _TARGET, _TARGET_KEY = "dead-letter-exchange", "dead-letter-routing-key"
 _LIFETIME_KEYS = ("message-ttl", _TARGET, _TARGET_KEY, STRATEGY)
 
-_TOTALS = "disable_stats=true&enable_queue_totals=true"
+TOTALS = "disable_stats=true&enable_queue_totals=true"
 """The query by which the management API asks the queues themselves."""
 
 _LEAVING_SECONDS = 1.0
 """How long a consumer that is going away may take, before the statistics are waited for."""
 
+_MEANWHILE_SECONDS = 1.0
+
+_NOTHING = Count(messages=0, ready=0, unacknowledged=0, consumers=0)
+
 _SIDE_BY_SIDE = 32
 """So many queues are asked at once: each may have to wait for the broker's statistics."""
 
-TICK_PATIENCE_SECONDS = 60.0
-"""How long two rounds of statistics may take, 10 s by default, before asking is given up."""
-
-
-class NoLeaderError(BrokerError):
-    """A quorum queue has no leader, so nobody knows what it holds."""
+_READY_OR_HELD_BEFORE = (4, 3)
+"""Before this version a message of a quorum queue is ready, held, or waits to be dead-lettered."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,11 +73,33 @@ class Contents:
     consumers: int
     dead_letters: int = 0
     """Messages that a quorum queue keeps until their dead-letter target has confirmed them."""
+    delayed: int = 0
+    """Messages that a quorum queue delivers later: of RabbitMQ 4.3 and newer."""
+    unknown: int = 0
+    """Messages that the queue counts in its total, and in nothing else that is known here."""
+
+    @classmethod
+    def counted(cls, kind: QueueType, count: Count, *, ready: int = 0) -> Contents:
+        """Return what a queue's own counts say; ``ready`` are those that a newer answer says."""
+        return cls(
+            kind=kind,
+            ready=max(ready, count.ready),
+            unacknowledged=count.unacknowledged,
+            consumers=count.consumers,
+            dead_letters=count.dead_letters,
+            delayed=count.delayed,
+            unknown=count.unknown,
+        )
 
     @property
     def messages(self) -> int:
         """How many messages would be lost with it."""
-        return self.ready + self.unacknowledged + self.dead_letters
+        return self.undelivered + self.unacknowledged
+
+    @property
+    def undelivered(self) -> int:
+        """How many messages no consumer holds: what limits on a queue's length count."""
+        return self.ready + self.dead_letters + self.delayed + self.unknown
 
     @property
     def empty(self) -> bool:
@@ -86,9 +112,14 @@ class Contents:
         return not self.empty or self.consumers > 0
 
     def __str__(self) -> str:
-        dead = f"{self.dead_letters:,} not dead-lettered yet, " if self.dead_letters else ""
+        others = {
+            "delayed": self.delayed,
+            "not dead-lettered yet": self.dead_letters,
+            "in a state that this program does not know": self.unknown,
+        }
+        said = "".join(f"{many:,} {state}, " for state, many in others.items() if many)
         return (
-            f"{self.ready:,} ready, {self.unacknowledged:,} unacknowledged, {dead}"
+            f"{self.ready:,} ready, {self.unacknowledged:,} unacknowledged, {said}"
             f"{self.consumers:,} consumer{'' if self.consumers == 1 else 's'}"
         )
 
@@ -100,7 +131,7 @@ def describe(access: Access, vhost: str, name: str) -> dict[str, Any] | None:
     """
     try:
         found: dict[str, Any] = access.management.get(
-            f"{access.path('queues', vhost, name)}?{_TOTALS}"
+            f"{access.path('queues', vhost, name)}?{TOTALS}"
         )
     except NotFoundError:
         return None
@@ -108,7 +139,7 @@ def describe(access: Access, vhost: str, name: str) -> dict[str, Any] | None:
         # 3.10 has the totals in listings only.
         pattern = quote(f"^{re.escape(name)}$", safe="")
         listed = access.management.get(
-            f"{access.path('queues', vhost)}?{_TOTALS}"
+            f"{access.path('queues', vhost)}?{TOTALS}"
             f"&name={pattern}&use_regex=true&page=1&page_size=100"
         )
         found |= next((it for it in listed["items"] if it["name"] == name), {})
@@ -128,29 +159,33 @@ def queue_type(described: Mapping[str, Any]) -> QueueType:
 def lifetime(access: Access, vhost: str, described: Mapping[str, Any]) -> dict[str, Any]:
     """Return how long a described queue keeps a message, and where that goes then.
 
-    By the keys of policies. An argument of the queue's comes before a policy, but for the time to
-    live: of that the shortest counts.
+    By the keys of policies. What is not certain is left out, but for dead-lettering that keeps
+    messages until their target has them: that is then taken for what the queue does.
     """
-    name, kind = described["name"], queue_type(described)
-    sources = [
-        {key.removeprefix("x-"): it for key, it in described.get("arguments", {}).items()},
-        access.effective_policy(vhost, name, "queues", operator=True, kind=kind),
-        access.effective_policy(vhost, name, "queues", kind=kind),
-    ]
-    found = {}
-    for key in _LIFETIME_KEYS:
-        values = [it[key] for it in sources if key in it]
-        if values:
-            found[key] = min(values) if key == "message-ttl" else values[0]
-    return found
+    outcomes = _lifetimes(described, access.rules(vhost))
+    certain = {
+        key: value
+        for key, value in outcomes[0].items()
+        if all(outcome.get(key) == value for outcome in outcomes)
+    }
+    if any(outcome.get(STRATEGY) == _AT_LEAST_ONCE for outcome in outcomes):
+        certain[STRATEGY] = _AT_LEAST_ONCE
+    return certain
+
+
+def _lifetimes(described: Mapping[str, Any], rules: Sequence[Rules]) -> list[dict[str, Any]]:
+    """Return what of a queue's settings `lifetime` is about; all that it may be."""
+    target = Target(kind="queues", name=described["name"], type=queue_type(described))
+    arguments = described.get("arguments", {})
+    outcomes = [outcome for one in rules for outcome in one.possible(target, arguments)]
+    return [{key: outcome[key] for key in _LIFETIME_KEYS if key in outcome} for outcome in outcomes]
 
 
 def read(access: Access, vhost: str, name: str) -> Contents | None:
     """Return what a queue holds, None if it does not exist.
 
-    Exact, and immediate but for one case: messages that consumers of a quorum queue hold, or that
-    it still has to dead-letter, are known when the broker's statistics have gone round, and until
-    then this waits.
+    Exact, and immediate but for one case: the total of a quorum queue is known when the broker's
+    statistics have gone round, and until then this waits; see `expect`.
 
     Raises:
         BrokerError: The broker cannot be asked, or its answer cannot be trusted.
@@ -176,49 +211,110 @@ def _judge(
             return Contents(kind=kind, ready=held, unacknowledged=0, consumers=consumers)
         case QueueType.CLASSIC:
             return _classic(access, described, ready, consumers)
-    if (ready, consumers) == (0, 0):
-        confirmed = _confirmed(access, vhost, name)
-        if confirmed is None:
-            return None
-        ready, consumers = confirmed
-    if consumers == 0 and not _keeps_dead_letters(access, vhost, described):
-        return Contents(kind=kind, ready=ready, unacknowledged=0, consumers=0)
-    settled = _by_statistics(access, vhost, name)
-    return settled and replace(settled, ready=max(ready, settled.ready), consumers=consumers)
+    if not _by_total(access, vhost, described):
+        if (ready, consumers) == (0, 0):
+            confirmed = _confirmed(access, vhost, name)
+            if confirmed is None:
+                return None
+            ready, consumers = confirmed
+        if consumers == 0:
+            return Contents(kind=kind, ready=ready, unacknowledged=0, consumers=0)
+    found = _in_all(access, vhost, name, ready)
+    return replace(found, consumers=max(consumers, found.consumers)) if found else None
+
+
+def expect(access: Access, vhost: str, only: Callable[[str], bool] = lambda _name: True) -> None:
+    """Say what queues will be asked for, those that ``only`` says yes to: one wait does for all."""
+    access.totals.plan(vhost, only)
+
+
+def _in_all(access: Access, vhost: str, name: str, ready: int = 0) -> Contents | None:
+    access.totals.begin(access, vhost, lambda: _quorum_queues(access, vhost))
+    count = access.totals.count(access, vhost, name, lambda it: it.messages > 0 or it.consumers > 0)
+    return Contents.counted(QueueType.QUORUM, count, ready=ready) if count else None
+
+
+def _quorum_queues(access: Access, vhost: str) -> list[str]:
+    listed = _listed(access, vhost, "disable_stats=true").items()
+    return [name for name, it in listed if queue_type(it) is QueueType.QUORUM]
+
+
+def is_told_by_total(access: Access, vhost: str, described: Mapping[str, Any]) -> bool:
+    """Return whether a described queue is one of which only its total counts all messages."""
+    return queue_type(described) is QueueType.QUORUM and _by_total(access, vhost, described)
+
+
+def _by_total(access: Access, vhost: str, described: Mapping[str, Any]) -> bool:
+    """Tell whether only a quorum queue's total counts all of its messages."""
+    return not _knows_ready_or_held_only(access) or _keeps_dead_letters(access, vhost, described)
+
+
+def _knows_ready_or_held_only(access: Access) -> bool:
+    """Tell whether the broker is known to be too old for states other than these two."""
+    return () < access.management.newest_version < _READY_OR_HELD_BEFORE
 
 
 def quick(access: Access, vhost: str, name: str) -> Contents | None:
     """Return what a queue holds without waiting for statistics: never for a verdict.
 
-    The unacknowledged messages of a quorum queue with consumers may be some seconds old.
+    What a quorum queue holds but for ready messages may be some seconds old.
     """
     described = describe(access, vhost, name)
     if described is None:
         return None
     kind = queue_type(described)
-    ready, unacknowledged = (
-        described.get(key) or 0 for key in ("messages_ready", "messages_unacknowledged")
-    )
+    count = latest(access, vhost, described) if kind is QueueType.QUORUM else Count.of(described)
+    count = count or _NOTHING
     try:
         declared = _declared(access, vhost, name)
     except BrokerError:
         # The management API's numbers will do for a preview.
-        return Contents(kind=kind, ready=ready, unacknowledged=unacknowledged, consumers=0)
+        return Contents.counted(kind, count)
     if declared is None:
         return None
-    hidden = 0
-    if kind is QueueType.QUORUM:
-        hidden = max(0, (described.get("messages") or 0) - ready - unacknowledged)
     ready, consumers = declared
     if kind is QueueType.STREAM:
         ready = ready or _first_of_stream(access, vhost, name)
-    return Contents(
-        kind=kind,
-        ready=ready,
-        unacknowledged=unacknowledged,
-        consumers=consumers,
-        dead_letters=hidden,
-    )
+        count = replace(count, messages=0, unacknowledged=0)
+    return replace(Contents.counted(kind, count), ready=ready, consumers=consumers)
+
+
+def delays_messages(access: Access, described: Mapping[str, Any]) -> bool:
+    """Tell whether a described queue may keep messages that are neither ready nor held."""
+    return queue_type(described) is QueueType.QUORUM and not _knows_ready_or_held_only(access)
+
+
+def settled(access: Access, vhost: str, described: Mapping[str, Any]) -> Count | None:
+    """Return what a described quorum queue counts, None of one that can delay no messages.
+
+    As of a moment after the call; waits for statistics.
+    """
+    if not delays_messages(access, described):
+        return None
+    return access.totals.count(access, vhost, described["name"], lambda _count: True)
+
+
+def delaying(access: Access, vhost: str, name: str) -> Count | None:
+    """Return the last statistics of a queue if it delays messages by them, however old they are."""
+    try:
+        count = Count.of(access.management.get(access.path("queues", vhost, name)))
+    except NotFoundError:
+        return None
+    return count if count and count.delayed else None
+
+
+def latest(access: Access, vhost: str, described: Mapping[str, Any]) -> Count | None:
+    """Return what is known of a quorum queue that was described just now, however old."""
+    try:
+        listed = Count.of(access.management.get(access.path("queues", vhost, described["name"])))
+    except NotFoundError:
+        return None
+    told = Count.of(described)
+    # Only the statistics name all states, but they are the older ones; and what the queue itself
+    # was told to count is 0 where its leader is on another node.
+    if told and listed and told.messages == listed.messages:
+        return listed
+    return max((it for it in (told, listed) if it), key=lambda it: it.messages, default=None)
 
 
 def ready(access: Access, vhost: str, name: str) -> int:
@@ -229,6 +325,12 @@ def ready(access: Access, vhost: str, name: str) -> int:
     """
     declared = _declared(access, vhost, name)
     return declared[0] if declared else 0
+
+
+def consumers(access: Access, vhost: str, name: str) -> int:
+    """Return how many consumers a queue has, exactly, as `ready` does."""
+    declared = _declared(access, vhost, name)
+    return declared[1] if declared else 0
 
 
 def published(access: Access, vhost: str, name: str) -> tuple[int, float]:
@@ -257,18 +359,46 @@ def _published(access: Access, path: str, key: str) -> tuple[int, float]:
     return found.get(key, 0), found.get(f"{key}_details", {}).get("rate", 0.0)
 
 
-def names(access: Access, vhost: str) -> list[str]:
-    """Return the names of a vhost's queues, but for exclusive ones: they go with a connection."""
-    return list(_listed(access, vhost, "disable_stats=true"))
+def check_exchange(access: Access, vhost: str, name: str) -> None:
+    """Check that an exchange keeps no messages, as one of the type `x-delayed-message` does.
+
+    Whatever the broker counts there in messages is taken for such.
+
+    Raises:
+        BrokerError: It does.
+    """
+    try:
+        described = access.management.get(f"{access.path('exchanges', vhost, name)}")
+    except NotFoundError:
+        return
+    counts = {
+        key: value
+        for key, value in described.items()
+        if key.startswith("messages") and isinstance(value, int) and value
+    }
+    if counts:
+        held = ", ".join(f"{value:,} {key.replace('_', ' ')}" for key, value in counts.items())
+        raise BrokerError(
+            access.management.endpoint,
+            f"exchange {name} keeps messages itself, which would go with it: {held}. Wait until "
+            "they have been delivered, with no publisher at work, and run again",
+        )
 
 
-def _listed(access: Access, vhost: str, query: str) -> dict[str, dict[str, Any]]:
-    """Return what the management API says of all queues of a vhost but exclusive ones, by name."""
+def names(access: Access, vhost: str, *, exclusive: bool = False) -> list[str]:
+    """Return the names of a vhost's queues; ``exclusive`` ones, which go with a connection, too."""
+    return list(_listed(access, vhost, "disable_stats=true", exclusive=exclusive))
+
+
+def _listed(
+    access: Access, vhost: str, query: str, *, exclusive: bool = False
+) -> dict[str, dict[str, Any]]:
+    """Return what the management API says of a vhost's queues, by name; as `names` does."""
     try:
         listed = access.management.get(f"{access.path('queues', vhost)}?{query}")
     except NotFoundError:
         return {}
-    return {it["name"]: it for it in listed if not it.get("exclusive")}
+    return {it["name"]: it for it in listed if exclusive or not it.get("exclusive")}
 
 
 def dead_lettering(access: Access, vhost: str, exchange: str) -> Iterator[tuple[str, str | None]]:
@@ -276,16 +406,18 @@ def dead_lettering(access: Access, vhost: str, exchange: str) -> Iterator[tuple[
 
     No key means that messages keep theirs.
     """
-    by_policy = any(_TARGET in it["definition"] for it in access.policies(vhost))
-    for it in access.management.get(f"{access.path('queues', vhost)}?disable_stats=true"):
-        if not by_policy and f"x-{_TARGET}" not in it["arguments"]:
+    rules = access.rules(vhost)
+    for queue in access.management.get(f"{access.path('queues', vhost)}?disable_stats=true"):
+        ways = {
+            outcome.get(_TARGET_KEY)
+            for outcome in _lifetimes(queue, rules)
+            if outcome.get(_TARGET) == exchange
+        }
+        if not ways:
             continue
-        found = lifetime(access, vhost, it)
-        if found.get(_TARGET) != exchange:
-            continue
-        held = quick(access, vhost, it["name"])
+        held = quick(access, vhost, queue["name"])
         if held and held.in_use:
-            yield it["name"], found.get(_TARGET_KEY)
+            yield from ((queue["name"], key) for key in ways)
 
 
 def survey(
@@ -296,6 +428,7 @@ def survey(
     Raises:
         BrokerError: The broker cannot be asked, or its answer cannot be trusted.
     """
+    expect(access, vhost, only)
     wanted = [name for name in names(access, vhost) if only(name)]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
         try:
@@ -303,7 +436,7 @@ def survey(
         except NoAmqpError:
             found = threads.map(lambda name: read(access, vhost, name), wanted)
         else:
-            described = _listed(access, vhost, _TOTALS)  # after the declares, as `read` does
+            described = _listed(access, vhost, TOTALS)  # after the declares, as `read` does
             found = threads.map(
                 # A queue that does not answer is left out of the listing: that is no queue gone.
                 lambda name, it: (
@@ -318,61 +451,96 @@ def survey(
 
 
 def is_empty(access: Access, vhost: str, name: str) -> bool:
-    """Tell whether no message of a quorum queue is ready, as its leader says; True if it is gone.
+    """Tell whether a quorum queue holds nothing, as exactly as it can be told; True if it is gone.
+
+    Right after `read` found it empty and unused this is immediate; but on versions whose messages
+    are ready or held, only the ready ones are looked at again.
 
     Raises:
         NoLeaderError: There is none.
     """
+    described = describe(access, vhost, name)
+    if described is None:
+        return True
+    if _by_total(access, vhost, described):
+        count = access.totals.count(access, vhost, name, lambda it: it.messages > 0)
+        return count is None or count.messages == 0
     confirmed = _confirmed(access, vhost, name)
     return confirmed is None or confirmed[0] == 0
 
 
 def wait_until_empty(
-    access: Access, vhost: str, name: str, *, report: Callable[[str], None], patience: float
+    access: Access,
+    vhost: str,
+    name: str,
+    *,
+    report: Callable[[str], None],
+    patience: float,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> bool:
     """Wait until a queue that gets no new messages is empty; False when one is ready again.
 
-    Ready and held messages are looked at as one sum, which only falls: looked at one after the
-    other, a message that a consumer gives back and takes again could be missed. A sum above 0
-    that becomes 0 is a fresh 0, so that under traffic one round of statistics is enough.
+    All messages are looked at as one sum, which only falls: looked at one after the other, a
+    message that a consumer gives back and takes again could be missed. A sum above 0 that becomes
+    0 is a fresh 0, so that under traffic one round of statistics is enough. ``meanwhile`` is
+    called every second or so, and may raise.
 
     Raises:
         TimeoutError: Consumers hold messages for longer than ``patience`` seconds.
         BrokerError: The broker cannot be asked.
     """
     deadline = time.monotonic() + patience
-    last, leader, zero_since = 0, None, 0.0
-    hidden: bool | None = None
+    last, leader, last_at, zero_since, called = 0, None, 0.0, 0.0, time.monotonic()
+    by_total: bool | None = None
     while True:
+        if by_total and _exactly_empty(access, vhost, name):
+            return True
+        asked = time.monotonic()
         described, declared = describe(access, vhost, name), _declared(access, vhost, name)
         if described is None or declared is None:
             return True
-        if hidden is None:
-            hidden = _keeps_dead_letters(access, vhost, described)
+        quorum = queue_type(described) is QueueType.QUORUM
+        if by_total is None:
+            by_total = quorum and _by_total(access, vhost, described)
         ready, consumers = declared
         if ready:
             return False
-        quorum = queue_type(described) is QueueType.QUORUM
         if not quorum and "messages" not in described:
             raise _not_answering(access, name)
         total = described.get("messages", 0)
         if total == 0:
             exact = not quorum
-            if quorum and consumers == 0 and not hidden:
+            if quorum and consumers == 0 and not by_total:
                 exact = _confirmed(access, vhost, name) in (None, (0, 0))
             # Of a leader on another node, or one just elected, the number may be missing.
-            if exact or (last and described.get("leader") == leader):
+            if not exact and last and described.get("leader") == leader:
+                access.totals.believe(vhost, name, _NOTHING, since=last_at)
+                exact = True
+            if exact:
                 return True
             zero_since = zero_since or time.monotonic()
             if time.monotonic() - zero_since > _LEAVING_SECONDS:
                 settled = read(access, vhost, name)
-                return settled is None or settled.empty
+                if settled is None or settled.empty or settled.ready:
+                    return settled is None or settled.empty
         elif total != last:
             report(f"waiting for consumers to finish {total:,} messages of queue {name}")
+        if time.monotonic() > called + _MEANWHILE_SECONDS:
+            meanwhile()
+            called = time.monotonic()
         if time.monotonic() > deadline:
             raise TimeoutError
-        last, leader = total, described.get("leader")
+        last, leader, last_at = total, described.get("leader"), asked
         time.sleep(0.1)
+
+
+def _exactly_empty(access: Access, vhost: str, name: str) -> bool:
+    """Tell whether a quorum queue is known to be empty; and note where its log ends by now."""
+    try:
+        count, _ = access.totals.exact(access, vhost, name)
+    except NotFoundError:
+        return True
+    return count is not None and count.messages == 0
 
 
 def _declared(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
@@ -452,7 +620,7 @@ def _without_amqp(access: Access, vhost: str, name: str, error: NoAmqpError) -> 
     """Return what the management API alone can tell, which is never that a queue is unused.
 
     Raises:
-        BrokerError: It looks unused. Only a classic queue can be deleted on that condition.
+        NoAmqpError: It looks unused. Only a classic queue can be deleted on that condition.
     """
     described = describe(access, vhost, name)
     if described is None:
@@ -463,10 +631,10 @@ def _without_amqp(access: Access, vhost: str, name: str, error: NoAmqpError) -> 
         return _classic(access, described, 0, listed.get("consumers") or 0)
     if kind is QueueType.STREAM:
         said = f"stream {name!r} can be read over AMQP only, and {error}"
-        raise BrokerError(access.management.endpoint, said)
-    found = _by_statistics(access, vhost, name)
+        raise NoAmqpError(access.management.endpoint, said)
+    found = _in_all(access, vhost, name)
     if found and not found.in_use:
-        raise BrokerError(
+        raise NoAmqpError(
             access.management.endpoint,
             f"queue {name!r} is empty as far as the management API knows, some seconds ago; only "
             f"AMQP tells for certain, and {error}",
@@ -482,7 +650,7 @@ def _keeps_dead_letters(access: Access, vhost: str, described: Mapping[str, Any]
     """
     if queue_type(described) is not QueueType.QUORUM:
         return False
-    return lifetime(access, vhost, described).get(STRATEGY) == "at-least-once"
+    return lifetime(access, vhost, described).get(STRATEGY) == _AT_LEAST_ONCE
 
 
 def _not_answering(access: Access, name: str) -> BrokerError:
@@ -502,38 +670,3 @@ def _first_of_stream(access: Access, vhost: str, name: str) -> int:
         ):
             return 0 if method is None else 1
     return 0
-
-
-def _by_statistics(access: Access, vhost: str, name: str) -> Contents | None:
-    """Return the broker's statistics once they are certainly newer than the call.
-
-    The queue's process publishes them at its own interval, the management plugin collects them at
-    another. Its reductions grow from one publication to the next. The second change seen was
-    therefore published after the first was collected, hence after the call.
-    """
-    path = access.path("queues", vhost, name)
-    deadline = time.monotonic() + TICK_PATIENCE_SECONDS
-    seen: list[int] = []
-    while time.monotonic() < deadline:
-        try:
-            answer = access.management.get(path)
-        except NotFoundError:
-            return None
-        reductions = answer.get("reductions")
-        if reductions is not None and reductions not in seen:
-            seen.append(reductions)
-        if len(seen) > 2:
-            ready, unacknowledged = answer["messages_ready"], answer["messages_unacknowledged"]
-            return Contents(
-                kind=queue_type(answer),
-                ready=ready,
-                unacknowledged=unacknowledged,
-                consumers=answer["consumers"],
-                dead_letters=max(0, answer["messages"] - ready - unacknowledged),
-            )
-        time.sleep(0.25)
-    raise BrokerError(
-        access.management.endpoint,
-        f"the broker publishes no statistics of queue {name!r}, so whether it is empty is not "
-        "known; make an AMQP address reachable (rabbit-topology:broker.hosts)",
-    )

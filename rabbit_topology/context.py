@@ -10,9 +10,11 @@ from functools import cached_property
 
 from pydantic import JsonValue
 
-from rabbit_topology import policies
+from rabbit_topology import effective
+from rabbit_topology.effective import Index, Target
 from rabbit_topology.errors import path
-from rabbit_topology.model import Exchange, Policy, Queue, Topology
+from rabbit_topology.model import Exchange, Policy, Queue, QueueType, Topology
+from rabbit_topology.settings import alike
 from rabbit_topology.versions import Version
 
 
@@ -30,42 +32,50 @@ class Context:
     """The deprecated features that the broker itself says it denies, where it was asked."""
 
     @cached_property
+    def like(self) -> tuple[Version, ...]:
+        """The versions that the broker may behave like, the newest last."""
+        return alike(self.version)
+
+    @cached_property
     def settings(self) -> Mapping[str, Mapping[str, JsonValue]]:
         """By queue: what its settings, its arguments and the policies for it come to.
 
-        By the names that policies have for them. Source: "Policies", "Operator Policies".
+        By the names that policies have for them.
         """
-        users = policies.Index(self.whole.policies)
-        operators = policies.Index(self.whole.operator_policies)
-        found: dict[str, Mapping[str, JsonValue]] = {}
-        for name, queue in self.whole.queues.items():
-            first = users.matching("queues", name, queue.type)[:1]
-            over = operators.matching("queues", name, queue.type)[:1]
-            if not (first or over or queue.arguments):
-                found[name] = queue.settings()
-                continue
-            settings = {
-                **(self.whole.policies[first[0]].definition if first else {}),
-                **queue.settings(),
-                **{key.removeprefix("x-"): it for key, it in queue.arguments.items()},
-            }
-            limits = self.whole.operator_policies[over[0]].definition if over else {}
-            found[name] = {**settings, **_stricter(limits, settings)}
-        return found
+        return {
+            name: self._effective("queues", name, queue, queue.type)
+            for name, queue in self.whole.queues.items()
+        }
 
     @cached_property
     def alternates(self) -> Mapping[str, str]:
         """By exchange that has one: its alternate exchange."""
-        index = policies.Index(self.whole.policies)
-        found: dict[str, str] = {}
-        for name, exchange in self.whole.exchanges.items():
-            first = index.matching("exchanges", name)[:1]
-            policy = self.whole.policies[first[0]].definition if first else {}
-            key = "alternate-exchange"
-            alternate = exchange.arguments.get(key) or exchange.alternate or policy.get(key)
-            if isinstance(alternate, str):
-                found[name] = alternate
-        return found
+        named = {
+            name: self._effective("exchanges", name, exchange).get("alternate-exchange")
+            for name, exchange in self.whole.exchanges.items()
+        }
+        return {name: one for name, one in named.items() if isinstance(one, str)}
+
+    @cached_property
+    def _indexes(self) -> tuple[Index, Index]:
+        """The policies, and the operator policies."""
+        kinds = (self.whole.policies, self.whole.operator_policies)
+        users, operators = (Index(policies, self.like[-1:]) for policies in kinds)
+        return users, operators
+
+    def _effective(
+        self, kind: str, name: str, declared: Queue | Exchange, type_: QueueType | None = None
+    ) -> Mapping[str, JsonValue]:
+        target = Target(kind=kind, name=name, type=type_)
+        own = declared.settings()
+        policy, operator = (
+            index.definition(next(iter(index.matching(target)), None)) for index in self._indexes
+        )
+        if not (policy or operator or declared.arguments):
+            return own
+        if own:  # then both are in one policy, made from them
+            policy = {**effective.able(policy, type_), **own}
+        return effective.settings(type_, declared.arguments, policy, operator, self.like[-1])
 
     @cached_property
     def dead_letter_targets(self) -> frozenset[str]:
@@ -97,17 +107,3 @@ def of_queue(name: str, *rest: str | int) -> str:
 def of_exchange(name: str, *rest: str | int) -> str:
     """Return the config path of an exchange, or of something in it."""
     return path("topology", "exchanges", name, *rest)
-
-
-def _stricter(
-    limits: Mapping[str, JsonValue], settings: Mapping[str, JsonValue]
-) -> dict[str, JsonValue]:
-    """Return an operator policy's limits where they are lower, or the only ones."""
-    kept: dict[str, JsonValue] = {}
-    for key, limit in limits.items():
-        value = settings.get(key)
-        if isinstance(value, int) and isinstance(limit, int):
-            kept[key] = min(value, limit)
-        else:
-            kept[key] = limit
-    return kept

@@ -7,12 +7,13 @@ Source: "pulumi config", "pulumi stack output", Pulumi documentation.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rabbit_topology import base
+from rabbit_topology import base, provider_settings
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.management import Management
 from rabbit_topology.model import Topology
@@ -45,15 +46,15 @@ def read(stack: str | None = None) -> Deployed:
         base.project_folder(),
     )
     topology, *_ = parse_stack(whole, _value(config, "rabbit-topology:broker"))
-    management = Management(
-        endpoint=_value(config, "rabbitmq:endpoint"),
-        username=_value(config, "rabbitmq:username"),
-        password=_value(config, "rabbitmq:password"),
-        ca_file=_value(config, "rabbitmq:cacertFile"),
-        client_cert_file=_value(config, "rabbitmq:clientcertFile"),
-        client_key_file=_value(config, "rabbitmq:clientkeyFile"),
-        insecure=_value(config, "rabbitmq:insecure") in (True, "true"),
+    reached = provider_settings.read(
+        lambda key: _value(config, f"{provider_settings.NAMESPACE}:{key}"), os.environ
     )
+    for setting in provider_settings.NEEDED:
+        if setting.argument not in reached:
+            raise TopologyError(
+                f"{setting.path}: missing, and {setting.variable} is not set in this environment"
+            )
+    management = Management(**reached)
     if isinstance(topology, Topology):
         vhosts = [(topology, outputs)]
     else:

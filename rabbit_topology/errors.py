@@ -41,6 +41,11 @@ def parts(where: str) -> list[str | int]:
     ]
 
 
+def reason(error: BaseException) -> str:
+    """Return what an error says; its kind, where it says nothing."""
+    return str(error).strip() or type(error).__name__
+
+
 class TopologyError(Exception):
     """Base of all errors of this package."""
 

@@ -26,17 +26,20 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 from urllib.parse import quote
 
 from pika.exceptions import ChannelClosedByBroker
 
-from rabbit_topology import contents, shovel
-from rabbit_topology.access import LOCK_QUEUE, Access, NoAmqpError
+from rabbit_topology import contents, delays, shovel
+from rabbit_topology.access import LOCK_QUEUE, NEUTRAL, Access, NoAmqpError
+from rabbit_topology.effective import Index, Target
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import ByName, Queue, QueueType, Route
 from rabbit_topology.names import PREFIX, own_name
+from rabbit_topology.totals import Count
 
 PATIENCE_SECONDS = 900.0
 """How long consumers may take to finish what they hold, before everything is put back."""
@@ -75,8 +78,15 @@ _UNLIMITED_FROM = (4, 0)
 """From here on a quorum queue drops what is returned 20 times, unless it is told not to: a queue
 that is full, or on a node that is down, returns what comes out of a helper at once."""
 
-_NEUTRAL = {"max-length": 2**40}
-"""A policy needs a definition; this one changes nothing."""
+
+class Settings(Protocol):
+    """The next settings of a queue that is replaced."""
+
+    def check(self, name: str, new: Queue) -> None:
+        """Raise if what applies to ``new`` would take messages from the queue."""
+
+    def write(self, name: str, new: Queue) -> None:
+        """Have them apply to ``new`` as soon as it is declared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +99,8 @@ class Handover:
     report: Callable[[str], None]
     by_name: ByName = ByName.REFUSE
     """What to do when messages are published to the queue by its name."""
+    settings: Settings | None = None
+    """None: they are looked at and written elsewhere."""
 
     @property
     def stand_in(self) -> str:
@@ -113,7 +125,9 @@ class Handover:
         """
         described = contents.describe(self.access, self.vhost, self.name)
         if described is not None:
-            self._check(self._quorum(described, new))
+            with self.access.channel(self.vhost):
+                pass  # without AMQP nothing can be moved
+            self._check(described, new)
 
     def shadow(self, route: Route, new: Queue | None) -> None:
         """Give ``route``, which is about to be unbound, a second way into the queue.
@@ -139,10 +153,12 @@ class Handover:
             return
         old_type = contents.queue_type(described)
         if old_type is QueueType.STREAM:
-            self._check_empty_stream()
+            self._check_empty_stream()  # once more: its bindings are gone only now
         quorum = self._quorum(described, new)
         self._begin(described, new)
         try:
+            if self.settings:
+                self.settings.write(self.name, new)
             self._hold(described, quorum=quorum)
             self._check_cut_off()
             self._drain(described, quorum=quorum)
@@ -215,25 +231,46 @@ class Handover:
         if self.is_shadowed():
             return
         if new is not None:
-            self._check(self._quorum(described, new))
-            self._check_by_name()
+            self._check(described, new)
         with self.access.channel(self.vhost) as channel:
             channel.exchange_declare(self.stand_in, "fanout", durable=True)
             if not self.is_held():
                 channel.queue_bind(self.name, self.stand_in)
 
-    def _check(self, quorum: bool) -> None:
+    def _check(self, described: dict[str, Any], new: Queue) -> None:
         shovel.check_available(self.access)
         for helper in (self.holding, self.drained):
-            self._check_operator_policy(helper, quorum)
+            self._check_operator_policy(helper, self._quorum(described, new))
+        if contents.queue_type(described) is QueueType.STREAM:
+            self._check_empty_stream()
+        self._check_room()
         self._check_dead_letters()
+        if self.settings:
+            self.settings.check(self.name, new)
+        self._check_by_name()
+        self._check_delays(contents.settled(self.access, self.vhost, described))
+
+    def _check_room(self) -> None:
+        """Raise if the vhost's limit leaves no room for the helpers, and for the lock."""
+        limit = self.access.queue_limit(self.vhost)
+        if limit is None:
+            return
+        names = contents.names(self.access, self.vhost, exclusive=True)
+        needed = len({*names, self.holding, self.drained, LOCK_QUEUE})
+        if needed > limit:
+            raise BrokerError(
+                self.access.management.endpoint,
+                f"queue {self.name} cannot be replaced: two more queues hold its messages "
+                f"meanwhile, and the vhost takes {limit:,} (its limit max-queues): raise it to "
+                f"{needed:,} or more, and run again",
+            )
 
     def _check_operator_policy(self, helper: str, quorum: bool) -> None:
         kind = QueueType.QUORUM if quorum else QueueType.CLASSIC
-        applied = self.access.effective_policy(
-            self.vhost, helper, "queues", operator=True, kind=kind
-        )
-        if limited := _DROPPING_KEYS & applied.keys():
+        index = Index(self.access.live(self.vhost, operator=True), self.access.like)
+        applying = index.applying(Target(kind="queues", name=helper, type=kind))
+        applied = {key for policy in applying for key in index.definition(policy)}
+        if limited := _DROPPING_KEYS & applied:
             raise BrokerError(
                 self.access.management.endpoint,
                 f"an operator policy applies to the queue {helper!r}, which is to hold messages of "
@@ -260,6 +297,17 @@ class Handover:
                     "that is bound to the queue, or let it become empty and unused, or accept the "
                     f"loss: {_ACCEPT}",
                 )
+
+    def _check_delays(self, count: Count | None) -> None:
+        """Raise if the queue delays messages for longer than consumers are waited for."""
+        said = count and delays.refusal(self.name, count, PATIENCE_SECONDS)
+        if said:
+            raise BrokerError(self.access.management.endpoint, said)
+        if count and count.delayed:
+            self.report(
+                f"queue {self.name}: delays {count.delayed:,} messages, which are waited for: up "
+                f"to {delays.longest_wait(count):,.0f} s"
+            )
 
     def _check_by_name(self) -> None:
         """Raise if messages come to a queue that has no bindings; wait for old rates to fade."""
@@ -319,7 +367,7 @@ class Handover:
     def _drain(self, described: dict[str, Any], *, quorum: bool) -> None:
         """Move and wait until the queue is exactly empty, then delete it at once."""
         kind = contents.queue_type(described)
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline, until = time.monotonic() + PATIENCE_SECONDS, delays.Deadline()
         time.sleep(SETTLE_SECONDS)
         while True:
             try:
@@ -329,6 +377,7 @@ class Handover:
                     self.name,
                     report=self.report,
                     patience=deadline - time.monotonic(),
+                    meanwhile=partial(self._watch_delays, until),
                 )
             except TimeoutError:
                 raise BrokerError(
@@ -349,6 +398,21 @@ class Handover:
                 channel.queue_bind(self.drained, self.drained)
             self._move(self.name, self.drained)
 
+    def _watch_delays(self, until: delays.Deadline) -> None:
+        """Raise, while traffic is held, once the queue delays messages that will not come soon."""
+        count = contents.delaying(self.access, self.vhost, self.name)
+        if not count:
+            return
+        said = delays.refusal(self.name, count, PATIENCE_SECONDS)
+        if said or until.passed(count):
+            raise BrokerError(
+                self.access.management.endpoint,
+                said
+                or f"queue {self.name}: {count.delayed:,} messages are delayed again and again, as "
+                "consumers give them back; everything was put back. Run again when consumers take "
+                "what they get, or stop them meanwhile",
+            )
+
     def _check_empty_stream(self) -> None:
         found = contents.read(self.access, self.vhost, self.name)
         if found and not found.empty:
@@ -356,7 +420,9 @@ class Handover:
                 self.access.management.endpoint,
                 f"stream {self.name} holds messages and cannot be replaced without losing them: "
                 "reading a stream does not take its messages out. Declare the new one under "
-                "another name, or set `on_delete: discard`, run `pulumi up`, and change it then",
+                "another name; or, if what it holds may go, set `on_delete: discard` on it and run "
+                "`pulumi up`, take it out of the config and run `pulumi up`, and then declare it "
+                "as it is to be",
             )
 
     def _quick(self, queue: str) -> contents.Contents:
@@ -395,7 +461,7 @@ class Handover:
         if quorum and self.access.management.version >= _UNLIMITED_FROM:
             arguments["x-delivery-limit"] = -1
         if self.access.policies(self.vhost):
-            self.access.override_policy(self.vhost, name, name, "queues", _NEUTRAL)
+            self.access.override_policy(self.vhost, name, name, "queues", NEUTRAL)
         with self.access.channel(self.vhost) as channel:
             channel.queue_declare(name, durable=True, arguments=arguments)
         self._wait_until_registered(name)
@@ -423,7 +489,7 @@ class Handover:
 
     def _remove_helpers(self, returning: str) -> None:
         for queue in (self.drained, self.holding):
-            self.access.request_if_there("DELETE", "policies", self.vhost, queue)
+            self.access.delete_policy(self.vhost, queue)
         with self.access.rebinding, self.access.channel(self.vhost) as channel:
             self._bind_again()  # what another replacement has bound to the stand-in meanwhile
             # The stand-in last: as long as it is there, a next run knows that something is left.
@@ -452,23 +518,45 @@ def way_in(access: Access, vhost: str, queue: str) -> tuple[str, str]:
 
 
 def delete_if_empty(access: Access, vhost: str, name: str) -> bool:
-    """Delete a queue if it is exactly empty; False if it is not. Consumers do not matter here."""
-    found = contents.read(access, vhost, name)
-    return found is None or (found.empty and delete_empty(access, vhost, name, found.kind))
+    """Delete a helper that nothing new comes into, if it is empty; False if it is not.
+
+    Since nothing comes in, a total that was published after the call is as good as one of this
+    moment: the log of such a queue may go on growing, by changes of policies for example.
+    """
+    described = contents.describe(access, vhost, name)
+    if described is None:
+        return True
+    if not contents.is_told_by_total(access, vhost, described):
+        held = contents.read(access, vhost, name)
+        return held is None or (held.empty and delete_empty(access, vhost, name, held.kind))
+    count = access.totals.count(access, vhost, name, lambda _count: True)
+    if count is None:
+        return True
+    if count.messages or contents.ready(access, vhost, name):
+        return False
+    return _delete(access, vhost, name, QueueType.QUORUM)
 
 
 def delete_empty(access: Access, vhost: str, name: str, kind: QueueType) -> bool:
     """Delete a queue of type ``kind`` that was found empty; False if a message has come in since.
 
     A classic queue is tested again and deleted in one step. The broker has no such step for
-    quorum queues and streams: between test and deletion lie two frames on one connection.
+    quorum queues and streams: between test and deletion lie a few milliseconds.
     """
-    atomic = kind is QueueType.CLASSIC
     if kind is QueueType.QUORUM and not contents.is_empty(access, vhost, name):
         return False
+    return _delete(access, vhost, name, kind)
+
+
+def _delete(access: Access, vhost: str, name: str, kind: QueueType) -> bool:
+    atomic = kind is QueueType.CLASSIC
+    access.totals.forget(vhost, name)
     try:
         with access.channel(vhost) as channel:
-            if not atomic and channel.queue_declare(name, passive=True).method.message_count:
+            if (
+                kind is QueueType.STREAM
+                and channel.queue_declare(name, passive=True).method.message_count
+            ):
                 return False
             channel.queue_delete(name, if_empty=atomic)
     except ChannelClosedByBroker as error:
@@ -497,7 +585,10 @@ def _delete_unused(access: Access, vhost: str, name: str) -> bool:
 
 
 def leftovers(access: Access, vhost: str) -> list[str]:
-    """Return the names of the exchanges and queues that an unfinished run has left in a vhost."""
+    """Return the names of the exchanges and queues that an unfinished run has left in a vhost.
+
+    A run that is at work has some as well; its marks among them.
+    """
     pattern = quote(f"^{re.escape(PREFIX)}")
     query = f"?name={pattern}&use_regex=true&page_size=500&disable_stats=true"
     found: list[str] = []

@@ -15,10 +15,13 @@ from typing import Any, Protocol
 import pulumi
 from pika.exceptions import AMQPError
 
+from rabbit_topology import inputs
 from rabbit_topology.access import Access
-from rabbit_topology.errors import TopologyError
+from rabbit_topology.children import Children
+from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.management import UnreachableError
-from rabbit_topology.model import OnDelete
+from rabbit_topology.model import OnDelete, SafetySettings, Verdict
+from rabbit_topology.provider import Provider
 
 _READ_TOO_EARLY = "ConsumerDetail"
 """The provider reads a queue back right after declaring it. A consumer that subscribed in that
@@ -34,6 +37,9 @@ Inputs = Mapping[str, Any]
 class Guard(Protocol):
     """Decides for one vhost. All get the inputs that a resource was, or is, deployed with."""
 
+    async def goes_with_vhost(self, type_: str, old: Inputs) -> bool:
+        """Tell whether a resource goes since its whole vhost is replaced; raise if it cannot."""
+
     async def before_vhost(self, old: Inputs) -> None:
         """Raise if the vhost cannot be deleted."""
 
@@ -42,6 +48,15 @@ class Guard(Protocol):
 
     async def before_queue(self, old: Inputs) -> None:
         """Raise if a queue cannot be deleted, or prepare its replacement."""
+
+    async def before_retained_exchange(self, old: Inputs) -> None:
+        """Delete an exchange, which the engine leaves, unless it stays for a retained queue."""
+
+    async def before_discarded_queue(self, old: Inputs) -> None:
+        """Prepare the replacement of a queue that is deleted with all it holds otherwise."""
+
+    async def before_kept_queue(self, old: Inputs) -> None:
+        """Delete a queue, which the engine leaves, unless it stays for a retained queue."""
 
     async def before_retained_queue(self, old: Inputs) -> None:
         """Prepare the replacement of a queue that is not deleted otherwise."""
@@ -52,7 +67,13 @@ class Guard(Protocol):
     async def before_free_binding(self, old: Inputs) -> None:
         """Prepare the replacement of a binding that no queue's deletion depends on."""
 
+    async def before_retained_binding(self, old: Inputs) -> None:
+        """Delete a binding, which the engine leaves, unless it stays for a retained queue."""
+
     async def before_permissions(self, old: Inputs) -> None:
+        """Raise if the whole stack is being destroyed and cannot be."""
+
+    async def before_topic_permissions(self, old: Inputs) -> None:
         """Raise if the whole stack is being destroyed and cannot be."""
 
     async def before_policy(self, old: Inputs, new: Inputs, on_delete: OnDelete | None) -> None:
@@ -60,6 +81,18 @@ class Guard(Protocol):
 
         ``on_delete`` is that of its queues; None is an operator policy.
         """
+
+    async def before_shovel(self, old: Inputs, new: Inputs) -> None:
+        """Raise if a shovel cannot be changed, or deleted where ``new`` is empty."""
+
+    async def before_upstream(self, old: Inputs, new: Inputs) -> None:
+        """Raise if a federation upstream cannot be changed, or deleted where ``new`` is empty."""
+
+    def foresee(self, error: BrokerError) -> None:
+        """Say in a preview what an update would be refused for."""
+
+    async def after_policy(self, new: Inputs, *, operator: bool) -> None:
+        """Finish a replacement, after a policy was created."""
 
     async def after(self, new: Inputs) -> None:
         """Finish a replacement, after a queue, exchange or binding was created."""
@@ -69,19 +102,43 @@ class Hooks:
     """All hooks of one component: create once, before its resources."""
 
     def __init__(
-        self, name: str, access: pulumi.Output[Access], guard_of: Callable[[str, Access], Guard]
+        self,
+        name: str,
+        access: pulumi.Output[Access],
+        provider: Provider,
+        children: Children,
+        settings: SafetySettings,
+        guard_of: Callable[[str, Access], Guard],
     ) -> None:
-        """Register the hooks under the component's name; ``guard_of`` gets a vhost's name."""
+        """Register the hooks under the name of the component; ``guard_of`` gets a vhost."""
         self._name = name
+        self._provider = provider
+        self._children = children
+        self._settings = settings
+        self._foreseen = False
         self._access = access
         self._guard_of = guard_of
         self.vhost = self._before("vhost", lambda it: it.before_vhost)
         self.exchange = self._before("exchange", lambda it: it.before_exchange)
+        self.retained_exchange = self._before(
+            "retained-exchange", lambda it: it.before_retained_exchange
+        )
         self.queue = self._before("queue", lambda it: it.before_queue)
+        self.discarded_queue = self._before("discarded-queue", lambda it: it.before_discarded_queue)
+        self.kept_queue = self._before("kept-queue", lambda it: it.before_kept_queue)
         self.retained_queue = self._before("retained-queue", lambda it: it.before_retained_queue)
         self.binding = self._before("binding", lambda it: it.before_binding)
         self.free_binding = self._before("free-binding", lambda it: it.before_free_binding)
+        self.retained_binding = self._before(
+            "retained-binding", lambda it: it.before_retained_binding
+        )
         self.permissions = self._before("permissions", lambda it: it.before_permissions)
+        self.topic_permissions = self._before(
+            "topic-permissions", lambda it: it.before_topic_permissions
+        )
+        self.user = self._hook("user", self._run_user, on_dry_run=True)
+        self.shovel = self._changing("shovel", lambda guard: guard.before_shovel)
+        self.upstream = self._changing("upstream", lambda guard: guard.before_upstream)
         self.policies = {
             on_delete: self._policy(kind, on_delete)
             for on_delete, kind in (
@@ -92,6 +149,7 @@ class Hooks:
             )
         }
         self.after = self._hook("after", self._run_after, on_dry_run=False)
+        self.after_policy = self._hook("after-policy", self._run_after_policy, on_dry_run=False)
         self.read_again = pulumi.ErrorHook(f"rabbit-topology:{name}:read-again", _read_again)
 
     def _before(
@@ -99,29 +157,99 @@ class Hooks:
     ) -> pulumi.ResourceHook:
         async def run(args: pulumi.ResourceHookArgs) -> None:
             old = args.old_inputs or {}
-            guard = await self._guard(old["vhost"] if "vhost" in old else old["name"])
-            await method(guard)(old)
+            guard = await self._judge(old["vhost"] if "vhost" in old else old["name"])
+            if guard and not await self._is_judged(args, old, guard):
+                await method(guard)(old)
+
+        return self._hook(kind, run, on_dry_run=True)
+
+    def _changing(
+        self, kind: str, method: Callable[[Guard], Callable[[Inputs, Inputs], Awaitable[None]]]
+    ) -> pulumi.ResourceHook:
+        async def run(args: pulumi.ResourceHookArgs) -> None:
+            old, new = args.old_inputs or {}, args.new_inputs or {}
+            guard = await self._judge((old or new)["vhost"])
+            if guard and (new or not await self._is_judged(args, old, guard)):
+                await method(guard)(await _plain(old), await _plain(new))
 
         return self._hook(kind, run, on_dry_run=True)
 
     def _policy(self, kind: str, on_delete: OnDelete | None) -> pulumi.ResourceHook:
         async def run(args: pulumi.ResourceHookArgs) -> None:
             old, new = args.old_inputs or {}, args.new_inputs or {}
-            guard = await self._guard((old or new)["vhost"])
-            await guard.before_policy(old, new, on_delete)
+            guard = await self._judge((old or new)["vhost"])
+            if guard and (new or not await self._is_judged(args, old, guard)):
+                await guard.before_policy(old, new, on_delete)
 
         return self._hook(kind, run, on_dry_run=True)
+
+    async def _run_user(self, args: pulumi.ResourceHookArgs) -> None:
+        await self._stays_elsewhere(args, args.old_inputs or {})
+
+    async def _is_judged(self, args: pulumi.ResourceHookArgs, old: Inputs, guard: Guard) -> bool:
+        """Tell whether a deletion needs no further look, whatever it is that is deleted."""
+        return await self._stays_elsewhere(args, old) or await guard.goes_with_vhost(args.type, old)
+
+    async def _stays_elsewhere(self, args: pulumi.ResourceHookArgs, old: Inputs) -> bool:
+        """Raise, or say in a preview and return True, that an object would be deleted and stays.
+
+        The program has it as another resource, so the engine has declared it once more, which
+        changes nothing, and is now about to delete it.
+        """
+        kind = inputs.kind(args.type)
+        vhost, key = inputs.identity(kind, old)
+        other = await self._children.other_urn(kind, vhost, key, args.urn)
+        if other is None:
+            return False
+        text = (
+            f"refused: the {kind} would be deleted that is in the config as another resource, "
+            f"{other}. To keep it, take the old resource out of the state, which changes nothing "
+            f"on the broker, and run again: pulumi state delete --target-dependents '{args.urn}'"
+        )
+        if not pulumi.runtime.is_dry_run():
+            raise TopologyError(text)
+        announce(self._settings, f"{text}; `pulumi up` will refuse")
+        return True
 
     async def _run_after(self, args: pulumi.ResourceHookArgs) -> None:
         new = args.new_inputs or {}
         guard = await self._guard(new["vhost"])
         await guard.after(new)
 
+    async def _run_after_policy(self, args: pulumi.ResourceHookArgs) -> None:
+        new = args.new_inputs or {}
+        guard = await self._guard(new["vhost"])
+        await guard.after_policy(new, operator=inputs.kind(args.type) == "operatorPolicy")
+
+    async def _judge(self, vhost: str) -> Guard | None:
+        """Return who decides for a vhost, once it is certain that it is asked where it counts.
+
+        None in the preview of what would be refused.
+
+        Raises:
+            BrokerError: In an update; as `Provider.prove` does.
+        """
+        access = await self._reached()
+        guard = self._guard_of(vhost, access)
+        try:
+            await self._provider.prove(access, vhost)
+        except BrokerError as error:
+            if isinstance(error, UnreachableError) or not pulumi.runtime.is_dry_run():
+                raise
+            if not self._foreseen:
+                self._foreseen = True
+                guard.foresee(error)
+            return None
+        return guard
+
     async def _guard(self, vhost: str) -> Guard:
+        return self._guard_of(vhost, await self._reached())
+
+    async def _reached(self) -> Access:
         access = await self._access.future()
         if access is None:
             raise UnreachableError("", "its endpoint or credentials are not known yet")
-        return self._guard_of(vhost, access)
+        return access
 
     def _hook(
         self,
@@ -144,6 +272,25 @@ class Hooks:
 
         options = pulumi.ResourceHookOptions(on_dry_run=on_dry_run)
         return pulumi.ResourceHook(f"rabbit-topology:{self._name}:{kind}", run, options)
+
+
+def announce(settings: SafetySettings, text: str) -> None:
+    """Say in a preview what an update would be refused for.
+
+    Raises:
+        TopologyError: The settings say that the preview fails then.
+    """
+    if settings.preview is Verdict.ERROR:
+        raise TopologyError(text)
+    pulumi.warn(text)
+
+
+async def _plain(given: Inputs) -> Inputs:
+    """Return inputs with what is secret in them, which a hook gets as outputs."""
+    return {
+        key: await value.future() if isinstance(value, pulumi.Output) else value
+        for key, value in given.items()
+    }
 
 
 async def _read_again(args: pulumi.ErrorHookArgs) -> bool:

@@ -2,9 +2,8 @@
 What a change of a policy would take from the queues that it touches.
 
 A lower limit takes effect on what a queue holds already. That loses messages, unless they are
-dead-lettered or the queue refuses new ones instead. What counts is what applies in the end: of a
-queue's policies the one with the highest priority, and of it, the operator policy and the queue's
-arguments the lowest number.
+dead-lettered or the queue refuses new ones instead. What counts is what applies in the end, which
+`effective` works out; of all that it may be the worst counts.
 
 Source: "Policies", "Queue Length Limit", "Time-To-Live and Expiration", "Quorum Queues", "Streams",
 RabbitMQ documentation.
@@ -14,24 +13,32 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from itertools import product
 from math import inf
 from typing import Any
 
-from rabbit_topology import contents
-from rabbit_topology.access import Access, matches
+from rabbit_topology import contents, effective, policies, regexes
+from rabbit_topology.access import Access, NoAmqpError
+from rabbit_topology.effective import Rules, Target
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import QueueType
 from rabbit_topology.names import PREFIX
+from rabbit_topology.settings import Loss, keys
+from rabbit_topology.totals import Count
 
-LENGTHS = ("max-length", "max-length-bytes")
-TIMES = ("message-ttl", "expires", "max-age")
+LENGTHS = keys(loss=Loss.LENGTH)
+TIMES = keys(loss=Loss.TIME)
 
 _SECONDS = {"Y": 31_536_000, "M": 2_592_000, "D": 86_400, "h": 3600, "m": 60, "s": 1, "": 1}
 """Of the units of ``max-age``."""
 
-_STATISTICS_SECONDS = 15.0
+_SIDE_BY_SIDE = 32
+"""So many queues are asked at once: each may have to wait for the broker's statistics."""
+
+STATISTICS_SECONDS = 15.0
 """How long the statistics may take to count what the queue itself counts."""
 
 
@@ -42,20 +49,19 @@ def policy(name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
         "pattern": inputs["pattern"],
         "apply-to": inputs["applyTo"],
         "priority": int(inputs["priority"]),
-        "definition": {
-            key: int(value) if re.fullmatch(r"[+-]?[0-9]+", str(value)) else value
-            for key, value in inputs["definition"].items()
-        },
+        "definition": {key: policies.as_sent(value) for key, value in inputs["definition"].items()},
     }
 
 
+def named(definition: Mapping[str, Any]) -> list[str]:
+    """Return the exchanges that a policy sends messages on to."""
+    keys_ = ("dead-letter-exchange", "alternate-exchange")
+    return [str(definition[key]) for key in keys_ if key in definition]
+
+
 def leads_on(access: Access, vhost: str, definition: Mapping[str, Any]) -> bool:
-    """Tell whether what a policy sends to other exchanges can arrive anywhere."""
-    return all(
-        _is_bound(access, vhost, str(definition[key]))
-        for key in ("dead-letter-exchange", "alternate-exchange")
-        if key in definition
-    )
+    """Return whether what a policy sends to other exchanges can arrive anywhere."""
+    return all(_is_bound(access, vhost, exchange) for exchange in named(definition))
 
 
 def dropped(
@@ -65,7 +71,7 @@ def dropped(
     new: Mapping[str, Any] | None,
     *,
     operator: bool,
-    patience: float = _STATISTICS_SECONDS,
+    patience: float = STATISTICS_SECONDS,
 ) -> Iterator[tuple[str, str]]:
     """Yield the queues that a change of a policy would take messages from, and the reason.
 
@@ -78,24 +84,78 @@ def dropped(
         patience: How many seconds to wait for a number of bytes that can be trusted.
     """
     try:
-        written = access.policies(vhost, operator=operator)
-        others = access.policies(vhost, operator=not operator)
+        kept = {kind: access.live(vhost, operator=kind) for kind in (False, True)}
         queues = access.management.get(f"{access.path('queues', vhost)}?disable_stats=true")
     except NotFoundError:  # the vhost is yet to be made
         return
-    changed = [it for it in written if it["name"] != name] + ([dict(new)] if new else [])
-    for queue in queues:
-        if queue["name"].startswith(PREFIX) or queue.get("exclusive"):
-            continue
-        before, after = (_effective(queue, those, others) for those in (written, changed))
-        if before == after:
-            continue
-        reasons = [
-            reason
-            for old, new_one in product(before, after)
-            for reason in _reasons(access, vhost, queue, old, new_one, patience)
+    changed = {key: policy for key, policy in kept[operator].items() if key != name}
+    changed |= effective.live([new] if new else [])
+    before, after = (
+        effective.rules(sides[False], sides[True], access.like)
+        for sides in (kept, {**kept, operator: changed})
+    )
+
+    def reasons(queue: Mapping[str, Any]) -> list[str]:
+        target = _target(queue)
+        arguments = queue.get("arguments", {})
+        pairs = [
+            (old.possible(target, arguments), new_one.possible(target, arguments))
+            for old, new_one in zip(before, after, strict=True)
         ]
-        yield from ((queue["name"], reason) for reason in dict.fromkeys(reasons))
+        return _taken(access, vhost, target, pairs, patience)
+
+    touched = [
+        queue
+        for queue in queues
+        if not queue["name"].startswith(PREFIX) and not queue.get("exclusive")
+    ]
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
+        for queue, why in zip(touched, threads.map(reasons, touched), strict=True):
+            yield from ((queue["name"], reason) for reason in why)
+
+
+def replaced(
+    access: Access,
+    vhost: str,
+    described: Mapping[str, Any],
+    new: tuple[QueueType, Mapping[str, Any]],
+    rules: Sequence[Rules],
+    patience: float = STATISTICS_SECONDS,
+) -> list[str]:
+    """Return why messages of a queue would go, when they come back into what replaces it.
+
+    Args:
+        access: The broker.
+        vhost: Its vhost.
+        described: The queue, as the management API describes it.
+        new: The type and the arguments of what replaces it.
+        rules: The policies that the vhost will have then, for each version as `Access.rules`.
+        patience: As for `dropped`.
+    """
+    type_, arguments = new
+    target = replace(_target(described), type=type_)
+    pairs = [
+        (
+            old.possible(_target(described), described["arguments"]),
+            next_.possible(target, arguments),
+        )
+        for old, next_ in zip(access.rules(vhost), rules, strict=True)
+    ]
+    return _taken(access, vhost, target, pairs, patience, moved=True)
+
+
+def now(access: Access, vhost: str, described: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what applies to a described queue; what is not certain is left out."""
+    outcomes = [
+        outcome
+        for rules in access.rules(vhost)
+        for outcome in rules.possible(_target(described), described["arguments"])
+    ]
+    return {
+        key: value
+        for key, value in outcomes[0].items()
+        if all(outcome.get(key) == value for outcome in outcomes)
+    }
 
 
 def leaving(
@@ -109,64 +169,67 @@ def leaving(
         return
     for it in listed:
         name = it["name"]
-        if not name or name.startswith(PREFIX) or not matches(old["pattern"], name):
+        if not name or name.startswith(PREFIX) or not _may_match(old["pattern"], name):
             continue
-        if new is None or not matches(new["pattern"], name):
+        if new is None or not _may_match(new["pattern"], name):
             yield name
 
 
-def _effective(
-    queue: Mapping[str, Any],
-    policies: Sequence[Mapping[str, Any]],
-    others: Sequence[Mapping[str, Any]],
-) -> list[dict[str, Any]]:
-    """Return what applies to a queue; several, where policies tie: any of them may."""
-    arguments = {key.removeprefix("x-"): it for key, it in queue.get("arguments", {}).items()}
-    kind = contents.queue_type(queue)
-    return [
-        _merged(kind, arguments, definitions)
-        for definitions in product(*(_first(kind, queue["name"], it) for it in (policies, others)))
+def _may_match(pattern: str, name: str) -> bool:
+    return regexes.matches(pattern, name) is not False
+
+
+def _target(described: Mapping[str, Any]) -> Target:
+    return Target(kind="queues", name=described["name"], type=contents.queue_type(described))
+
+
+def _taken(
+    access: Access,
+    vhost: str,
+    target: Target,
+    pairs: Iterable[tuple[Sequence[Mapping[str, Any]], Sequence[Mapping[str, Any]]]],
+    patience: float,
+    *,
+    moved: bool = False,
+) -> list[str]:
+    """Return why messages of a queue would go, when what applies to it changes.
+
+    Args:
+        access: The broker.
+        vhost: Its vhost.
+        target: The queue, of the type that it then has.
+        pairs: What may apply before, and after; any before can be followed by any after.
+        patience: As for `dropped`.
+        moved: It gives away what it holds, and its dead letters, before the change.
+    """
+    reasons = [
+        reason
+        for before, after in pairs
+        if before != after
+        for old, new in product(before, after)
+        for reason in _reasons(
+            access, vhost, target, _numbered(old), _numbered(new), patience, moved=moved
+        )
     ]
+    return list(dict.fromkeys(reasons))
 
 
-def _first(
-    kind: QueueType, name: str, policies: Sequence[Mapping[str, Any]]
-) -> list[Mapping[str, Any]]:
-    matching = [
-        it
-        for it in policies
-        if it["apply-to"] in ("all", "queues", f"{kind}_queues", f"{kind}s")
-        and matches(it["pattern"], name)
-    ]
-    highest = max((it["priority"] for it in matching), default=0)
-    return [it["definition"] for it in matching if it["priority"] == highest] or [{}]
-
-
-def _merged(
-    kind: QueueType, arguments: Mapping[str, Any], definitions: Sequence[Mapping[str, Any]]
-) -> dict[str, Any]:
-    merged: dict[str, Any] = {}
-    for each in (*definitions, arguments):
-        merged |= each
-    for each in definitions:
-        if kind is QueueType.QUORUM and "overflow" in each:
-            merged["overflow"] = each["overflow"]  # of all others the argument comes first
-    for key in (*LENGTHS, *TIMES):
-        given = [_number(each[key]) for each in (*definitions, arguments) if key in each]
-        if given:
-            merged[key] = min(given)
-    return merged
+def _numbered(settings: Mapping[str, Any]) -> dict[str, Any]:
+    limits = {key: _number(settings[key]) for key in (*LENGTHS, *TIMES) if key in settings}
+    return {**settings, **limits}
 
 
 def _reasons(
     access: Access,
     vhost: str,
-    queue: Mapping[str, Any],
+    target: Target,
     before: Mapping[str, Any],
     after: Mapping[str, Any],
     patience: float,
+    *,
+    moved: bool,
 ) -> Iterator[str]:
-    stream = contents.queue_type(queue) is QueueType.STREAM
+    stream = target.type is QueueType.STREAM
     kept, was_kept = (
         not stream and "dead-letter-exchange" in it and leads_on(access, vhost, it)
         for it in (after, before)
@@ -182,25 +245,36 @@ def _reasons(
         lowered -= {*LENGTHS, "message-ttl"}
     if _refuses(after) and not stream:
         lowered -= set(LENGTHS)
-    forgets = _waits(before) and not _waits(after)
+    forgets = not moved and _waits(before) and not _waits(after)
     if not lowered and not forgets:
         return
-    name = queue["name"]
-    found = (contents.read if forgets and patience else contents.quick)(access, vhost, name)
+    name = target.name
+    found = _held(access, vhost, name, exact=bool(patience))
     if found is None or found.empty:
         return
-    if forgets and found.dead_letters:
+    # Messages in a state that has no name here may be such.
+    if forgets and (waiting := found.dead_letters + found.unknown):
         yield (
             f"dead-letter-strategy: at-least-once -> {after.get('dead-letter-strategy', 'none')}: "
-            f"{found.dead_letters:,} messages still wait for their dead-letter target to take "
+            f"{waiting:,} messages still wait for their dead-letter target to take "
             "them, the broker would delete those"
         )
     for key in sorted(lowered):
-        held: int | None = found.ready
+        held: int | None = found.undelivered
         if key == "max-length-bytes":
-            held = None if stream else _bytes(access, vhost, name, patience)
+            held = None if stream else _bytes(access, vhost, name, found, patience)
         if reason := _reason(key, after[key], held, found):
             yield f"{key}: {_shown(before.get(key))} -> {_shown(after[key])}: {reason}"
+
+
+def _held(access: Access, vhost: str, name: str, *, exact: bool) -> contents.Contents | None:
+    """Return what a queue holds; exactly, if it is to be and AMQP can be reached."""
+    if exact:
+        try:
+            return contents.read(access, vhost, name)
+        except NoAmqpError:
+            pass  # the management API's numbers are all that there is
+    return contents.quick(access, vhost, name)
 
 
 def _reason(key: str, limit: float, held: int | None, found: contents.Contents) -> str | None:
@@ -213,10 +287,9 @@ def _reason(key: str, limit: float, held: int | None, found: contents.Contents) 
                 return f"it holds {held:,} {unit}, the oldest {held - int(limit):,} would go"
             return None
         case "message-ttl":
-            many = found.ready + found.unacknowledged
-            return f"it holds {many:,} messages, what is older would be lost"
+            return f"it holds {found.messages:,} messages, what is older would be lost"
         case "expires":
-            return f"unused for so long, it would go with its {found.ready:,} messages"
+            return f"unused for so long, it would go with its {found.messages:,} messages"
         case _:
             return "it holds messages, what is older would be lost"
 
@@ -238,20 +311,29 @@ def _waits(settings: Mapping[str, Any]) -> bool:
     )
 
 
-def _bytes(access: Access, vhost: str, queue: str, patience: float) -> int | None:
-    """Return the bytes that wait in a queue; None if that is not known.
+def _bytes(
+    access: Access, vhost: str, queue: str, found: contents.Contents, patience: float
+) -> int | None:
+    """Return the bytes that wait in a queue which holds what is ``found``; None if not known.
 
     They stand in the statistics alone, which lag: those are believed that count as many messages
-    as the queue itself does.
+    as the queue itself does, and at least as many that are neither ready nor held. Without
+    patience they are taken as they are, and one that counts no messages yet says nothing.
+    Bytes of delayed messages are among the ready ones, those of dead letters are not.
     """
     deadline = time.monotonic() + patience
+    others = found.undelivered - found.ready
     while True:
         described = access.management.get(access.path("queues", vhost, queue))
         held: int | None = described.get("message_bytes_ready")
-        if not patience or (
-            held is not None
-            and described.get("messages_ready") == contents.ready(access, vhost, queue)
-        ):
+        if held is not None:
+            held += described.get("message_bytes_dlx") or 0
+        ready, count = described.get("messages_ready"), Count.of(described)
+        if not patience:
+            return held if (count and count.messages) or not found.undelivered else None
+        counted = count.messages - count.ready - count.unacknowledged if count else 0
+        known = held is not None and counted >= others
+        if known and ready == contents.ready(access, vhost, queue):
             return held
         if time.monotonic() > deadline:
             return None

@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from rabbit_topology import (
     advice_cycles,
+    advice_links,
     advice_policies,
     advice_queues,
     advice_routing,
@@ -32,6 +33,7 @@ ADVICE: tuple[Rule[Context], ...] = (
     *advice_cycles.RULES,
     *advice_routing.RULES,
     *advice_policies.RULES,
+    *advice_links.RULES,
     *advice_versions.RULES,
 )
 
@@ -59,6 +61,11 @@ PLAIN_SECRET = Named(
     page="Secrets",
     silenceable=True,
 )
+EXPECTED = Named(
+    name="expectation",
+    reason="what a stack expects of its routes is what they are for",
+    page="the README, Where messages go",
+)
 IGNORED = Named(
     name="wrong-ignore",
     reason="it silences nothing",
@@ -83,6 +90,7 @@ CATALOGUE: tuple[Named, ...] = (
     rules_services.SEED,
     *rules.OF_BROKER,
     *ADVICE,
+    EXPECTED,
     IGNORED,
     UNUSED,
 )

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 from rabbit_topology import base, lint, rules_services, words, yaml_files
 from rabbit_topology.errors import ConfigError, Problem, TopologyError, parts, path
-from rabbit_topology.parse import SHAPE, read
+from rabbit_topology.parse import OTHER_KEYS, SHAPE, Stack, read
+from rabbit_topology.routes import expectations
 from rabbit_topology.rule import Finding, Named
 from rabbit_topology.yaml_files import Document
 
 PREFIX = "rabbit-topology:"
-KEYS = ("topology", "base", "broker", "safety", "seed", "lint")
+KEYS = ("topology", "base", "seed", *OTHER_KEYS)
 
 _HIDDEN = "[secret]"
 """What stands for an encrypted value."""
@@ -92,12 +93,13 @@ def _check(config: Mapping[str, Any], folder: Path) -> tuple[list[Finding], list
         return [*besides, _found(lint.ENCRYPTED, problem)], bases
     topology = base.merged(bases, own["topology"])
     besides += _plain_secrets(config, topology)
-    open_ = {key: _hide(own[key]) for key in ("broker", "safety", "lint")}
-    stack = read(_hide(topology), **open_)
+    stack = read_open(topology, own)
     seed = own["seed"]
     # One that is encrypted is long enough, as far as can be told.
     shown = "?" * 1000 if yaml_files.is_secret(seed) else None if seed is None else str(seed)
     besides += rules_services.seed_problems(stack.whole, shown)
+    if not stack.errors:
+        besides += (_found(lint.EXPECTED, it.problem) for it in expectations.check(stack))
     return lint.check(stack, besides=besides), bases
 
 
@@ -140,7 +142,7 @@ def _plain_secrets(config: Mapping[str, Any], topology: object) -> Iterator[Find
     for where in found:
         problem = Problem(
             path=where,
-            value="[not shown]",
+            value=words.NOT_SHOWN,
             rule="a password stands there in plain text",
             fix="pulumi config set --secret"
             + (f" --path '{PREFIX}{where}'" if where.startswith("topology") else f" {where}"),
@@ -159,14 +161,24 @@ def _has_password(uri: str) -> bool:
         return False
 
 
-def _hide(value: Any) -> Any:
+def read_open(topology: Any, own: Mapping[str, Any]) -> Stack:
+    """Turn a merged topology, and what a stack's other keys hold, into the model.
+
+    Nothing is decrypted: what is encrypted counts as present.
+    """
+    return read(
+        without_secrets(topology), **{key: without_secrets(own.get(key)) for key in OTHER_KEYS}
+    )
+
+
+def without_secrets(value: Any) -> Any:
     """Return a value with its encrypted parts replaced, as many as there are."""
     if yaml_files.is_secret(value):
         return _HIDDEN
     if isinstance(value, dict):
-        return {key: _hide(it) for key, it in value.items()}
+        return {key: without_secrets(it) for key, it in value.items()}
     if isinstance(value, list):
-        return [_hide(it) for it in value]
+        return [without_secrets(it) for it in value]
     return value
 
 

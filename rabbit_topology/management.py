@@ -6,13 +6,15 @@ Source: "HTTP API Reference", RabbitMQ documentation.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rabbit_topology.errors import BrokerError
+from rabbit_topology import proxies, urls
+from rabbit_topology.errors import BrokerError, reason
 
 if TYPE_CHECKING:
     import ssl
@@ -40,6 +42,13 @@ class Management:
     client_key_file: str | None = None
     """Certificate and key to show to a broker that asks for them, in PEM format."""
     insecure: bool = False
+    proxy: str | None = None
+    """The URL of an HTTP proxy; by default what the environment says."""
+
+    @cached_property
+    def proxy_in_use(self) -> str | None:
+        """The URL of the proxy that leads to the endpoint, None if none does."""
+        return self.proxy or proxies.from_environment(self.endpoint, os.environ)
 
     @cached_property
     def tls_context(self) -> ssl.SSLContext:
@@ -62,19 +71,40 @@ class Management:
         return tuple(map(int, found[:3]))
 
     @cached_property
+    def newest_version(self) -> tuple[int, ...]:
+        """The newest version that any node of the cluster runs, () if none is known.
+
+        While a cluster is upgraded node by node, a queue may have the newest one's features.
+        """
+        nodes = self.get("/nodes")
+        stated = [
+            application["version"]
+            for node in nodes
+            for application in node.get("applications", ())
+            if application["name"] == "rabbit"
+        ]
+        found = (re.findall(r"\d+", version)[:3] for version in stated)
+        return max(self.version, *(tuple(map(int, numbers)) for numbers in found), ())
+
+    @cached_property
     def _http(self) -> httpx.Client:
         # Imported here: a program that never asks the broker does not pay for the import.
         import httpx
 
-        stated = (self.ca_file, self.client_cert_file, self.insecure)
         return httpx.Client(
             base_url=self.endpoint.rstrip("/"),
             auth=(self.username, self.password),
             timeout=TIMEOUT_SECONDS,
-            # Where nothing is said httpx trusts the certificates that it brings along. To load
-            # them takes longer than all that is asked without TLS.
-            verify=self.tls_context if any(stated) else not self.endpoint.startswith("http:"),
+            # To load certificates takes longer than all that is asked without TLS.
+            verify=self.tls_context if self._has_tls else False,
+            proxy=self.proxy_in_use,
+            # As the provider does it, which differs from httpx in what the environment means.
+            trust_env=False,
         )
+
+    @property
+    def _has_tls(self) -> bool:
+        return any(urls.is_https(url) for url in (self.endpoint, self.proxy_in_use or ""))
 
     def request(self, method: str, path: str, body: object = None) -> Any:
         """Send one request to ``/api{path}`` and return the decoded answer, None if there is none.
@@ -114,7 +144,7 @@ class Management:
                     raise UnreachableError(
                         self.endpoint,
                         f"rabbitmq:endpoint {self.endpoint} does not answer "
-                        f"({error or type(error).__name__}): check that the broker runs, that its "
+                        f"({reason(error)}): check that the broker runs, that its "
                         "management plugin is enabled and that the URL names the management "
                         "port, 15672 by default",
                     ) from None

@@ -25,6 +25,9 @@ DEFAULT_VHOST = "/"
 
 TYPE_ARGUMENT = "x-queue-type"
 
+SECRETS = frozenset({"password", "uri", "source_uri", "destination_uri"})
+"""Fields that may hold a password: their values are shown to nobody."""
+
 MAX_NAME_BYTES = 255
 """AMQP's short string. Source: "AMQP 0-9-1 Complete Reference Guide"."""
 
@@ -36,14 +39,18 @@ are no tuples, and would refuse a list."""
 
 
 class OnDelete(StrEnum):
-    """What happens to a queue, and what it holds, when it leaves the config or the stack goes."""
+    """What happens to a queue, and what it holds, when it leaves the config or the stack goes.
+
+    It says nothing about replacements: they keep what the queue holds.
+    """
 
     REFUSE = "refuse"
     """It is deleted only if it is exactly empty and has no consumers."""
     DISCARD = "discard"
     """It is deleted with whatever it holds."""
     RETAIN = "retain"
-    """It stays on the broker and is no longer managed."""
+    """It stays on the broker, with its ways in and its way for dead letters, and is no longer
+    managed."""
 
 
 class QueueType(StrEnum):
@@ -70,6 +77,15 @@ class ByName(StrEnum):
     """It does not touch the queue."""
     ACCEPT = "accept"
     """It loses those that are on their way at the moment of the deletion."""
+
+
+class LinkQueues(StrEnum):
+    """What an update does that deletes the queue which the broker keeps for a link."""
+
+    REFUSE = "refuse"
+    """It is not made."""
+    ACCEPT = "accept"
+    """It is made: what the queue holds is lost, and what is published until there is a next one."""
 
 
 class _Frozen(BaseModel):
@@ -407,6 +423,28 @@ class User(_Frozen):
     """By topic exchange."""
 
 
+class AckMode(StrEnum):
+    """When a shovel or link acknowledges what it has taken."""
+
+    ON_CONFIRM = "on-confirm"
+    """Once the other side has confirmed it: nothing is lost, some may arrive twice."""
+    ON_PUBLISH = "on-publish"
+    """Once it is published there: lost if that broker fails then."""
+    NO_ACK = "no-ack"
+    """At the moment of taking: whatever is on its way is lost with the connection."""
+
+
+class Protocol(StrEnum):
+    """What a shovel speaks at one of its ends."""
+
+    AMQP091 = "amqp091"
+    """AMQP 0-9-1, as RabbitMQ does."""
+    AMQP10 = "amqp10"
+    """AMQP 1.0, as other brokers do."""
+    LOCAL = "local"
+    """Without a connection, from RabbitMQ 4.2 on."""
+
+
 class Shovel(_Frozen):
     """A dynamic shovel. Source: "Dynamic Shovels", RabbitMQ documentation."""
 
@@ -422,9 +460,11 @@ class Shovel(_Frozen):
     """The routing key for `source_exchange`."""
     source_address: str | None = None
     """The AMQP 1.0 address to take from."""
-    source_protocol: str | None = None
-    """`amqp091` (default) or `amqp10`."""
-    source_delete_after: str | None = None
+    source_protocol: Protocol | None = None
+    """`amqp091` (default), `amqp10`, or `local` from RabbitMQ 4.2 on."""
+    source_delete_after: Annotated[str, Field(pattern=r"^(never|queue-length|[0-9]+)$")] | None = (
+        None
+    )
     """When it ends: `never` (default), `queue-length` or after so many messages."""
     source_prefetch_count: int | None = None
     """Messages on their way at most."""
@@ -436,19 +476,19 @@ class Shovel(_Frozen):
     """The routing key for it; default: each message's own."""
     destination_address: str | None = None
     """The AMQP 1.0 address to put into."""
-    destination_protocol: str | None = None
-    """`amqp091` (default) or `amqp10`."""
+    destination_protocol: Protocol | None = None
+    """`amqp091` (default), `amqp10`, or `local` from RabbitMQ 4.2 on."""
     destination_add_forward_headers: bool | None = None
     """Adds `x-shovelled` headers."""
     destination_add_timestamp_header: bool | None = None
     """Adds a header with the time."""
-    destination_application_properties: str | None = None
-    """AMQP 1.0 application properties to set."""
-    destination_properties: str | None = None
-    """AMQP 1.0 properties to set."""
-    destination_publish_properties: str | None = None
-    """AMQP 0-9-1 properties to set."""
-    ack_mode: str | None = None
+    destination_application_properties: Mapping[str, str] | None = None
+    """AMQP 1.0 application properties to set. Official plugin only."""
+    destination_properties: Mapping[str, str] | None = None
+    """AMQP 1.0 properties to set. Official plugin only."""
+    destination_publish_properties: Mapping[str, str] | None = None
+    """AMQP 0-9-1 properties to set. Official plugin only."""
+    ack_mode: AckMode | None = None
     """`on-confirm` (default), `on-publish` or `no-ack`."""
     reconnect_delay: int | None = None
     """Seconds."""
@@ -467,7 +507,7 @@ class FederationUpstream(_Frozen):
     """Messages on their way at most."""
     reconnect_delay: int | None = None
     """Seconds."""
-    ack_mode: str | None = None
+    ack_mode: AckMode | None = None
     """`on-confirm` (default), `on-publish` or `no-ack`."""
     trust_user_id: bool | None = None
     """Keeps the `user_id` of messages."""
@@ -568,8 +608,9 @@ class Broker(_Frozen):
 
     hosts: Items[str] = ()
     """AMQP addresses, `host` or `host:port`, IPv6 in brackets; default: the endpoint's host."""
-    tls: bool = False
-    """Services connect with TLS: `amqps`, default port 5671 instead of 5672."""
+    tls: bool | None = None
+    """Services connect with TLS: `amqps`, default port 5671 instead of 5672; default: whether the
+    endpoint is `https`."""
 
 
 class SafetySettings(_Frozen):
@@ -580,6 +621,10 @@ class SafetySettings(_Frozen):
     published_by_name: ByName = ByName.REFUSE
     """Replacing what gets messages by its name, published through the default exchange or
     dead-lettered: `refuse`, or `accept` that the broker discards those on their way."""
+    link_queues: LinkQueues = LinkQueues.REFUSE
+    """Changing or removing a federation upstream with a running link of an exchange, or a shovel
+    with `source_exchange`: `refuse`, or `accept` that the queue of its own goes with what it holds
+    and what is published meanwhile."""
 
 
 class Ignore(_Frozen):
@@ -598,3 +643,68 @@ class LintSettings(_Frozen):
 
     ignore: Items[Ignore] = ()
     """Findings that are left out. What would fail a deployment cannot be."""
+
+
+class ExpectedMessage(_Frozen):
+    """A message that an expectation is about."""
+
+    exchange: str
+    """Where it is published to; an empty name is the default exchange."""
+    routing_key: str = ""
+    """Its routing key, or a pattern of them as in a topic binding: then each of them is meant."""
+    headers: Mapping[str, JsonValue] = Field(default_factory=dict)
+    """Its headers; `CC` and `BCC` are lists of further routing keys."""
+    expiration: Duration | None = None
+    """It expires after so long."""
+
+
+class DroppedWhen(StrEnum):
+    """Whether a message gets into no queue at all."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+
+
+class Reason(StrEnum):
+    """Why a message leaves a queue other than by being acknowledged, in the broker's words."""
+
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    DELIVERY_LIMIT = "delivery_limit"
+    MAXLEN = "maxlen"
+
+
+class Expectation(_Frozen):
+    """What the routes of a stack are for: `lint` and `test` fail where it does not hold."""
+
+    publish: ExpectedMessage | None = None
+    """The message that it is about; give this or `queue`."""
+    reaches: Items[str] = ()
+    """Queues that the message gets into, and perhaps others."""
+    reaches_only: Items[str] | None = None
+    """The queues that the message gets into, and no others."""
+    misses: Items[str] = ()
+    """Queues that the message does not get into."""
+    dropped: DroppedWhen | None = None
+    """`never`: the message gets into some queue; `always`: into none."""
+    ends_in: Items[str] = ()
+    """Queues in which the message ends up after it left queues by `when`."""
+    when: Reason = Reason.REJECTED
+    """Why it leaves queues: `rejected`, `expired`, `delivery_limit` or `maxlen`."""
+    within: Duration | None = None
+    """It is in one of `ends_in` after so long at the latest, if nothing waits for consumers."""
+    queue: str | None = None
+    """The queue that it is about."""
+    only_from: Items[str] | None = None
+    """Exchanges through which messages get into the queue, and through no others."""
+    only_services: Items[str] | None = None
+    """Services and users that can publish messages which get into the queue, and no others."""
+    vhost: str | None = None
+    """Where; needed only if the stack has several."""
+
+
+class Expectations(_Frozen):
+    """All that is expected of a stack's routes."""
+
+    expect: Items[Expectation] = ()
+    """One mapping each."""

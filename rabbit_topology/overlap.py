@@ -20,6 +20,7 @@ from typing import Any
 
 from rabbit_topology import contents, handover
 from rabbit_topology.access import Access
+from rabbit_topology.effective import Index, Target
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.model import ByName, Exchange, Route
 from rabbit_topology.names import own_name
@@ -49,6 +50,8 @@ class Overlap:
         Raises:
             BrokerError: The exchange cannot be replaced by ``new`` without loss.
         """
+        with self.access.channel(self.vhost):
+            pass  # without AMQP there is no lock, and nothing is replaced
         if ALTERNATE in new.arguments:
             raise self._refused(
                 f"its argument {ALTERNATE} would take what is published before its bindings are "
@@ -70,21 +73,30 @@ class Overlap:
                 "meanwhile, or accept the loss: rabbit-topology:safety.published_by_name: accept"
             )
 
+    def clear(self, new: Exchange) -> None:
+        """Look for what stands in the way of a replacement that is about to begin; as `check` does.
+
+        One that was begun is completed, whatever is in its way now.
+        """
+        self.access.lock(self.vhost)
+        if not self.is_shadowed():
+            self.check(new)
+
     def _refused(self, reason: str) -> BrokerError:
         said = f"exchange {self.name} cannot be replaced without loss: {reason}"
         return BrokerError(self.access.management.endpoint, said)
 
     def _alternates(self) -> Iterator[str]:
         """Yield the exchanges whose alternate exchange this is."""
-        by_policy = any(ALTERNATE in it["definition"] for it in self.access.policies(self.vhost))
-        for it in self.access.management.get(
+        rules = self.access.rules(self.vhost)
+        listed = self.access.management.get(
             f"{self.access.path('exchanges', self.vhost)}?disable_stats=true"
-        ):
-            stated = it["arguments"]
-            if by_policy and ALTERNATE not in stated:
-                stated = self.access.effective_policy(self.vhost, it["name"], "exchanges")
-            if stated.get(ALTERNATE) == self.name:
-                yield it["name"]
+        )
+        for exchange in listed:
+            target = Target(kind="exchanges", name=exchange["name"])
+            outcomes = [one.possible(target, exchange["arguments"]) for one in rules]
+            if any(outcome.get(ALTERNATE) == self.name for one in outcomes for outcome in one):
+                yield exchange["name"]
 
     def shadow(
         self, route: Route, new: Exchange, outgoing: Sequence[Route], *, replaced: bool
@@ -127,7 +139,7 @@ class Overlap:
             for it in self._bindings(self.stand_in, "destination"):
                 if it["source"] != self.name:
                     self.access.copy_binding(self.vhost, it, destination=("e", self.name))
-            self.access.request_if_there("DELETE", "policies", self.vhost, self.stand_in)
+            self.access.delete_policy(self.vhost, self.stand_in)
             self.access.request_if_there("DELETE", "exchanges", self.vhost, self.stand_in)
 
     def is_shadowed(self) -> bool:
@@ -138,12 +150,15 @@ class Overlap:
         return self.access.bindings("exchanges", self.vhost, exchange, end)
 
     def _users_policy(self) -> dict[str, Any]:
-        return self.access.effective_policy(self.vhost, self.name, "exchanges", but=self.stand_in)
+        """Return what the policy that applies sets; of several that may, the first."""
+        index = Index(self.access.live(self.vhost, but=self.stand_in), self.access.like)
+        applying = index.applying(Target(kind="exchanges", name=self.name))
+        return dict(index.definition(applying[0]))
 
     def _stand_in(self, new: Exchange, outgoing: Sequence[Route], *, check: bool) -> None:
         self.access.lock(self.vhost)
-        if check and not self.is_shadowed():
-            self.check(new)
+        if check:
+            self.clear(new)
         arguments = dict(new.arguments)
         effective = self._users_policy()
         if ALTERNATE in effective and ALTERNATE not in arguments:

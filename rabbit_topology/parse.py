@@ -7,17 +7,29 @@ Pure: no pulumi, no files.
 from __future__ import annotations
 
 import json
+import types
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from rabbit_topology import patterns, rules, rules_services, words
 from rabbit_topology.errors import ConfigError, Problem, path
-from rabbit_topology.model import Broker, LintSettings, SafetySettings, Topology
+from rabbit_topology.model import (
+    SECRETS,
+    Broker,
+    Expectation,
+    Expectations,
+    LintSettings,
+    SafetySettings,
+    Topology,
+)
 from rabbit_topology.rule import Finding, Named, Severity
+
+OTHER_KEYS = ("broker", "safety", "lint", "expect")
+"""The config keys that `read` takes beside the topology."""
 
 SHORTEST = """
   rabbit-topology:topology:
@@ -75,6 +87,7 @@ class Stack:
     broker: Broker
     safety: SafetySettings
     lint: LintSettings
+    expect: Sequence[Expectation]
     errors: Sequence[Finding]
     """What is wrong. What is not understood is left out of all else."""
 
@@ -95,11 +108,15 @@ class Stack:
 
 
 def read(
-    topology: object, broker: object = None, safety: object = None, lint: object = None
+    topology: object,
+    broker: object = None,
+    safety: object = None,
+    lint: object = None,
+    expect: object = None,
 ) -> Stack:
     """Turn the values of the config keys into the model, and say what is wrong with them."""
     problems: list[Problem] = []
-    return _read(_vhosts(topology, problems), problems, broker, safety, lint)
+    return _read(_vhosts(topology, problems), problems, broker, safety, lint, expect)
 
 
 def _read(
@@ -108,6 +125,7 @@ def _read(
     broker: object,
     safety: object,
     lint: object = None,
+    expect: object = None,
 ) -> Stack:
     errors: list[Finding] = []
     written: dict[str, Topology] = {}
@@ -132,6 +150,7 @@ def _read(
     reachable = _model(Broker, "broker", {} if broker is None else broker, problems)
     careful = _model(SafetySettings, "safety", {} if safety is None else safety, problems)
     silent = _model(LintSettings, "lint", {} if lint is None else lint, problems)
+    expected = _expected(expect, problems)
     errors += rules.check_broker(reachable)
     return Stack(
         written=written,
@@ -139,8 +158,16 @@ def _read(
         broker=reachable,
         safety=careful,
         lint=silent,
+        expect=expected,
         errors=[*_shapes(problems), *errors],
     )
+
+
+def _expected(expect: object, problems: list[Problem]) -> tuple[Expectation, ...]:
+    found: list[Problem] = []
+    whole = _model(Expectations, "expect", {} if expect is None else {"expect": expect}, found)
+    problems += (replace(it, path=f"expect{it.path.removeprefix('expect.expect')}") for it in found)
+    return whole.expect
 
 
 def moved(finding: Finding, root: str) -> Finding:
@@ -246,8 +273,8 @@ def _without(data: Any, locations: Sequence[tuple[int | str, ...]]) -> Any:
 def _problem(model: type[BaseModel], root: str, detail: ErrorDetails) -> Problem:
     location = detail["loc"]
     where = path(root, *location)
-    hidden = set(location) & {"password", "uri", "source_uri", "destination_uri"}
-    value = "[not shown]" if hidden else words.show(detail["input"])
+    hidden = SECRETS & set(location)
+    value = words.NOT_SHOWN if hidden else words.show(detail["input"])
     match detail["type"]:
         case "extra_forbidden":
             known = _fields(model, location[:-1])
@@ -288,12 +315,19 @@ def _fields(model: Any, location: Sequence[int | str]) -> Mapping[str, object]:
     """Return the fields of the model that a pydantic location leads to."""
     for part in location:
         if isinstance(model, type) and issubclass(model, BaseModel):
-            model = model.model_fields[str(part)].annotation
+            model = _without_none(model.model_fields[str(part)].annotation)
         else:  # Mapping[str, X] or tuple[X, ...]: the key or index says nothing about X
             inner = get_args(model)
             model = inner[1] if get_origin(model) is not tuple else inner[0]
             model = get_args(model)[0] if hasattr(model, "__metadata__") else model
     return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
+
+
+def _without_none(annotation: Any) -> Any:
+    """Return X of ``X | None``, anything else as it is."""
+    if get_origin(annotation) not in (Union, types.UnionType):
+        return annotation
+    return next(it for it in get_args(annotation) if it is not type(None))
 
 
 def hide(problem: Problem) -> Problem:

@@ -11,13 +11,15 @@ Source: "Policies", RabbitMQ documentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pydantic import JsonValue
 
-from rabbit_topology import regexes
-from rabbit_topology.model import OnDelete, Policy, QueueType, Topology
+from rabbit_topology import effective, retained
+from rabbit_topology.context import Context
+from rabbit_topology.effective import Index, Target
+from rabbit_topology.model import OnDelete, Policy, Topology
 from rabbit_topology.names import SETTINGS_PREFIX, own_name
 
 PRIORITY = 100
@@ -25,14 +27,6 @@ PRIORITY = 100
 
 MAX_PATTERN = 20_000
 """Bytes: the broker's regular expressions end at 64 KiB when compiled."""
-
-_ABLE = {
-    None: {"all", "queues"},
-    QueueType.CLASSIC: {"all", "queues", "classic_queues"},
-    QueueType.QUORUM: {"all", "queues", "quorum_queues"},
-    QueueType.STREAM: {"all", "queues", "streams"},
-}
-"""What a policy for a queue of a type applies to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,12 +41,7 @@ class Compiled:
 
     def body(self) -> dict[str, JsonValue]:
         """Return it as the management API takes it."""
-        return {
-            "pattern": self.policy.pattern,
-            "apply-to": self.policy.apply_to,
-            "priority": self.policy.priority,
-            "definition": dict(self.policy.definition),
-        }
+        return body(self.policy)
 
 
 def compile_all(topology: Topology) -> dict[str, Compiled]:
@@ -62,16 +51,21 @@ def compile_all(topology: Topology) -> dict[str, Compiled]:
         [PRIORITY, *(policy.priority + 1 for policy in topology.policies.values())],
     )
     index = Index(topology.policies)
+    staying = kept(topology)
     for kind in ("queues", "exchanges"):
         groups: dict[tuple[str, OnDelete, str], list[str]] = {}
         definitions: dict[str, dict[str, JsonValue]] = {}
-        for name, settings, on_delete in _settings(topology, kind):
+        for name, settings, on_delete in _settings(topology, kind, staying):
             type_ = topology.queues[name].type if kind == "queues" else None
-            users = [topology.policies[it] for it in index.matching(kind, name, type_)[:1]]
-            definition = {**(users[0].definition if users else {}), **settings}
+            users = index.matching(Target(kind=kind, name=name, type=type_))[:1]
+            # One key that its type does not know would switch off all settings of the queue.
+            theirs = effective.able(topology.policies[users[0]].definition, type_) if users else {}
+            definition = {**theirs, **settings}
+            if not definition:
+                continue
             key = repr(sorted(definition.items()))
             definitions[key] = definition
-            # A queue that is retained keeps its settings, so they are in no other's policy.
+            # What is retained keeps its settings, so they are in no other's policy.
             alone = name if on_delete is OnDelete.RETAIN else ""
             groups.setdefault((key, on_delete, alone), []).append(name)
         for (key, on_delete, _), names in groups.items():
@@ -89,66 +83,68 @@ def compile_all(topology: Topology) -> dict[str, Compiled]:
     return found
 
 
+def body(policy: Policy) -> dict[str, JsonValue]:
+    """Return a policy as the management API takes it; digits are numbers, as the provider sends."""
+    return {
+        "pattern": policy.pattern,
+        "apply-to": policy.apply_to,
+        "priority": policy.priority,
+        "definition": {key: as_sent(value) for key, value in policy.definition.items()},
+    }
+
+
+def as_sent(value: JsonValue) -> JsonValue:
+    """Return what the provider makes of a value in a policy: text of digits becomes a number."""
+    return int(value) if re.fullmatch(r"[+-]?[0-9]+", str(value)) else value  # type: ignore[arg-type]
+
+
 def pattern(names: Iterable[str]) -> str:
     """Return a pattern for exactly these names."""
     return f"^({'|'.join(re.escape(it) for it in sorted(names))})$"
 
 
-class Index:
-    """Policies, to be asked which match a name.
-
-    Most patterns say what a name begins with: only those that begin as a name does are tried, so
-    that many policies and many queues are not many times many. The others are tried on each name.
-    """
-
-    def __init__(self, policies: Mapping[str, Policy]) -> None:
-        self._by_prefix: dict[str, list[tuple[str, Policy, re.Pattern[str]]]] = {}
-        self._order: dict[str, int] = {}
-        for key, it in policies.items():
-            self._order[key] = -it.priority
-            if pattern := regexes.compiled(it.pattern):
-                begin = regexes.prefix(it.pattern)
-                self._by_prefix.setdefault(begin, []).append((key, it, pattern))
-        self._lengths = sorted({len(it) for it in self._by_prefix})
-
-    def matching(self, kind: str, name: str, type_: QueueType | None = None) -> list[str]:
-        """Return the names of the policies that match, the one that applies first.
-
-        A pattern that is no regular expression to Python matches nothing.
-
-        Args:
-            kind: `queues` or `exchanges`.
-            name: The name of one.
-            type_: Of a queue: policies can be for one type only.
-        """
-        able = _ABLE[type_] if kind == "queues" else {"all", "exchanges"}
-        found = [
-            key
-            for length in self._lengths
-            if length <= len(name)
-            for key, it, pattern in self._by_prefix.get(name[:length], ())
-            if it.apply_to in able and pattern.search(name)
-        ]
-        return sorted(found, key=self._order.__getitem__)
+def objects(topology: Topology) -> Iterator[Target]:
+    """Yield the queues and exchanges that policies can apply to."""
+    for name, queue in topology.queues.items():
+        yield Target(kind="queues", name=name, type=queue.type)
+    for name in topology.exchanges:
+        yield Target(kind="exchanges", name=name)
 
 
-def objects(topology: Topology) -> Iterator[tuple[str, str, QueueType | None]]:
-    """Yield what policies can apply to: kind, name, and of a queue its type."""
-    yield from (("queues", name, queue.type) for name, queue in topology.queues.items())
-    yield from (("exchanges", name, None) for name in topology.exchanges)
+def kept(topology: Topology) -> retained.Kept:
+    """Return what stays on the broker, for the sake of queues that are retained, when they go."""
+    start = [name for name, it in topology.queues.items() if it.on_delete is OnDelete.RETAIN]
+    if not start:
+        return retained.Kept()
+    whole = Context(written=topology, whole=topology, version=None)
+    targets = {
+        name: settings.get("dead-letter-exchange") for name, settings in whole.settings.items()
+    }
+    graph = retained.Graph(
+        routes=list(topology.routes()),
+        alternates=whole.alternates,
+        dead_letters={name: str(target) for name, target in targets.items() if target},
+    )
+    may_go = {name for name, it in topology.queues.items() if it.on_delete is OnDelete.DISCARD}
+    return retained.kept(graph, start, may_go=may_go)
 
 
 def _settings(
-    topology: Topology, kind: str
+    topology: Topology, kind: str, staying: retained.Kept
 ) -> Iterator[tuple[str, dict[str, JsonValue], OnDelete]]:
+    """Yield what has settings, and what stays: it may have some by a policy that does not."""
     if kind == "queues":
         for name, queue in topology.queues.items():
-            if settings := queue.settings():
-                yield name, settings, queue.on_delete
+            stays = name in staying.queues
+            settings = queue.settings()
+            if settings or stays:
+                yield name, settings, OnDelete.RETAIN if stays else queue.on_delete
     else:
         for name, exchange in topology.exchanges.items():
-            if settings := exchange.settings():
-                yield name, settings, OnDelete.REFUSE
+            stays = name in staying.exchanges
+            settings = exchange.settings()
+            if settings or stays:
+                yield name, settings, OnDelete.RETAIN if stays else OnDelete.REFUSE
 
 
 def _chunks(names: list[str]) -> Iterator[list[str]]:

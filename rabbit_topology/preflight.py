@@ -12,7 +12,8 @@ from rabbit_topology import lint, recovery, versions
 from rabbit_topology.access import Access
 from rabbit_topology.errors import BrokerError, ConfigError
 from rabbit_topology.management import UnreachableError
-from rabbit_topology.model import Topology
+from rabbit_topology.marker import TwoBrokersError
+from rabbit_topology.model import Topology, Verdict
 from rabbit_topology.parse import Stack, hide
 from rabbit_topology.rule import Finding, Severity
 
@@ -41,6 +42,7 @@ def check(access: Access, topologies: Sequence[Topology], stack: Stack, *, secre
         access.management.check_administrator()
         version, denied = access.management.stated_version(), access.management.denied_features()
         advise(stack, version, denied, secret=secret)
+        _check_addresses(access, topologies, stack)
         for topology in topologies:
             _complete(access, topology)
     except UnreachableError as error:
@@ -77,6 +79,28 @@ def advise(
         more = f" and {len(those) - _NAMED:,} more" if len(those) > _NAMED else ""
         also = f" (also {', '.join(others)}{more})" if others else ""
         pulumi.warn(f"{first}{also} [{name}; see `python -m rabbit_topology lint`]")
+
+
+def _check_addresses(access: Access, topologies: Sequence[Topology], stack: Stack) -> None:
+    """Warn of AMQP addresses that cannot be used, before anything depends on one.
+
+    Raises:
+        TwoBrokersError: One of them is another broker's; a preview only says so.
+    """
+    try:
+        silent = access.silent(topologies[0].vhost)
+    except TwoBrokersError as error:
+        if not pulumi.runtime.is_dry_run() or stack.safety.preview is Verdict.ERROR:
+            raise
+        pulumi.warn(f"{error}; `pulumi up` will refuse")
+        return
+    if silent:
+        all_are = len(silent) == len(set(access.addresses))
+        what_if = "until one answers" if all_are else "if the others do not answer either"
+        pulumi.warn(
+            f"AMQP cannot be used from here: {access.unanswered(silent)}. Nothing that could hold "
+            f"a message can be replaced or removed {what_if}"
+        )
 
 
 def _complete(access: Access, topology: Topology) -> None:

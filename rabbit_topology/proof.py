@@ -1,17 +1,15 @@
 """
 Proof by message that every binding of a topology delivers, through the URLs that it exports.
 
-A queue that is empty and has no consumers is proven by a message of ours that goes into it and
-is taken out again. A queue that holds messages, or has consumers, or is a stream is left alone:
-its exchanges, bindings and itself are copied for the length of the connection, as the broker
-lists them, and the message goes through the copy. No message of others is ever touched.
+No message goes through an exchange or into a queue that is in use: for each binding its exchange
+is copied as the broker lists it, type and arguments, with the binding and a queue of ours, and the
+message goes through the copy. Of the exchange and the queue themselves it is asked, over their own
+URLs, whether they answer. So nothing can be left in a queue, however the proof ends.
 """
 
 from __future__ import annotations
 
 import json
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,26 +19,25 @@ from uuid import uuid4
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError
 
-from rabbit_topology.errors import ProofError
+from rabbit_topology.errors import ProofError, reason
 from rabbit_topology.management import Management
-from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES, QueueType, Route, Topology
+from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES, Route, Topology
 
 PATIENCE_SECONDS = 5.0
 """How long a host may take to accept a connection."""
 
-SETTLING_SECONDS = 1.0
-"""How long a quorum queue may take to apply an acknowledgement."""
+_AWAY = frozenset({"crashed", "down", "minority", "stopped"})
+"""States of a queue in which it takes no message."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Delivery:
     """One binding that was proven."""
 
+    vhost: str
     route: Route
-    copied: bool
-    """The message went through a copy, since the queue was in use."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,38 +55,55 @@ def prove(
     management: Management,
     report: Callable[[Delivery], None],
 ) -> list[Delivery]:
-    """Open every URL, and send and receive a message over every binding.
+    """Open every URL, ask every queue, and send and receive a message over every binding.
 
     Raises:
-        ProofError: With one line per URL that does not open and per binding that does not deliver.
-        BrokerError: The management API, which lists the bindings, does not answer.
+        ProofError: With one line per URL that does not open, per queue that does not answer and
+            per binding that does not deliver.
+        BrokerError: The management API, which lists what there is, does not answer.
     """
     vhost = quote(topology.vhost, safe="")
-    listed = [it for it in management.get(f"/bindings/{vhost}") if it["source"]]
-    unsettled = {
-        it["name"] for it in management.get(f"/queues/{vhost}") if it.get("messages_unacknowledged")
-    }
+    listed = _Listed(
+        bindings=[it for it in management.get(f"/bindings/{vhost}") if it["source"]],
+        exchanges={it["name"]: it for it in management.get(f"/exchanges/{vhost}")},
+        queues={it["name"]: it for it in management.get(f"/queues/{vhost}?disable_stats=true")},
+    )
     failures: list[str] = []
     proven: list[Delivery] = []
     with ExitStack() as stack:
         channels = _Channels(outputs, management, stack)
         failures += channels.open_all()
         if failures:
-            raise ProofError(failures)
-        copy = _Copy(topology, listed, channels.any())
-        stack.callback(copy.remove)
+            raise ProofError(_in(topology.vhost, failures))
+        for name in topology.queues:
+            if why := _why_not_there(name, listed, channels):
+                failures.append(f"queue {name}: {why}")
         for route in topology.routes():
             try:
-                delivery = _prove_route(route, topology, listed, unsettled, channels, copy)
+                _prove_route(route, topology, listed, channels)
             except (AMQPError, _NotDeliveredError) as error:
-                failures.append(f"{describe(route)}: {error or type(error).__name__}")
+                failures.append(f"{describe(route)}: {reason(error)}")
                 channels.reopen()
                 continue
+            delivery = Delivery(vhost=topology.vhost, route=route)
             report(delivery)
             proven.append(delivery)
     if failures:
-        raise ProofError(failures)
+        raise ProofError(_in(topology.vhost, failures))
     return proven
+
+
+def _in(vhost: str, failures: Sequence[str]) -> list[str]:
+    return [f"vhost {vhost}: {line}" for line in failures]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Listed:
+    """What the broker says that it has in one vhost."""
+
+    bindings: Sequence[Mapping[str, Any]]
+    exchanges: Mapping[str, Mapping[str, Any]]
+    queues: Mapping[str, Mapping[str, Any]]
 
 
 def describe(route: Route) -> str:
@@ -130,7 +144,10 @@ class _Channels:
                     self._channel(url)
                 except (AMQPError, OSError) as error:
                     shown = f"{urlsplit(url).hostname}:{urlsplit(url).port}{urlsplit(url).path}"
-                    failures.append(f"{shown} does not open: {error or type(error).__name__}")
+                    failures.append(
+                        f"{shown} does not open: {reason(error)}; rabbit-topology:broker.hosts "
+                        "names the addresses"
+                    )
         return list(dict.fromkeys(failures))
 
     def any(self) -> BlockingChannel:
@@ -168,105 +185,65 @@ class _Channels:
         return self._by_url[url]
 
 
-class _Copy:
-    """The exchanges and queues of a vhost once more, bound as the broker lists it.
-
-    Made at first use. Queues are exclusive, so that they go with the connection whatever happens.
-    """
-
-    def __init__(
-        self, topology: Topology, listed: Sequence[dict[str, Any]], channel: BlockingChannel
-    ) -> None:
-        self._topology = topology
-        self._listed = listed
-        self._channel = channel
-        self._token = f"proof-{uuid4().hex[:12]}"
-        self._exchanges: dict[str, str] = {}
-        self._queues: dict[str, str] = {}
-
-    def exchange(self, name: str) -> str:
-        self._make()
-        return self._exchanges[name]
-
-    def queue(self, name: str) -> str:
-        self._make()
-        return self._queues[name]
-
-    @property
-    def channel(self) -> BlockingChannel:
-        return self._channel
-
-    def remove(self) -> None:
-        if self._channel.is_open:
-            for name in self._exchanges.values():
-                self._channel.exchange_delete(name)
-
-    def _make(self) -> None:
-        if self._exchanges:
-            return
-        used = {it["source"] for it in self._listed} | set(self._topology.exchanges)
-        for index, name in enumerate(sorted(used)):
-            self._exchanges[name] = f"{self._token}-{index}"
-            self._channel.exchange_declare(
-                self._exchanges[name], _exchange_type(self._topology, name), auto_delete=True
-            )
-        for it in self._listed:
-            key, arguments = it["routing_key"], it["arguments"]
-            source, name = self._exchanges[it["source"]], it["destination"]
-            if it["destination_type"] == "queue":
-                if name not in self._queues:
-                    declared = self._channel.queue_declare("", exclusive=True)
-                    self._queues[name] = declared.method.queue
-                self._channel.queue_bind(self._queues[name], source, key, arguments)
-            else:
-                self._channel.exchange_bind(self._exchanges[name], source, key, arguments)
+def _why_not_there(name: str, listed: _Listed, channels: _Channels) -> str | None:
+    """Return why a queue does not answer over its own URL, None if it does."""
+    if name not in listed.queues:
+        return "the broker does not have it"
+    if (state := listed.queues[name].get("state")) in _AWAY:
+        return f"it takes no messages: its state is {state}"
+    try:
+        channels.of_queue(name).queue_declare(name, passive=True)
+    except AMQPError as error:
+        channels.reopen()
+        return f"it does not answer: {error or type(error).__name__}"
+    return None
 
 
-def _prove_route(
-    route: Route,
-    topology: Topology,
-    listed: Sequence[dict[str, Any]],
-    unsettled: set[str],
-    channels: _Channels,
-    copy: _Copy,
-) -> Delivery:
-    if not any(_is_listed(route, it) for it in listed):
+def _prove_route(route: Route, topology: Topology, listed: _Listed, channels: _Channels) -> None:
+    if not any(_is_listed(route, it) for it in listed.bindings):
         raise _NotDeliveredError("the broker does not have this binding")
     kind = _exchange_type(topology, route.source)
     if kind not in BUILT_IN_EXCHANGE_TYPES:
         raise _NotDeliveredError(f"how a {kind} exchange routes is not known, so it is not proven")
-    reached = _reachable(route.source, listed)
-    in_use = any(
-        name in unsettled or not _is_idle(channels.any(), topology, name) for name in reached
-    )
-    token = uuid4().hex
+    publisher = channels.of_exchange(route.source)
+    publisher.exchange_declare(route.source, passive=True)
+    if route.kind == "exchange":
+        receiver = channels.of_exchange(route.destination)
+        receiver.exchange_declare(route.destination, passive=True)
+    else:
+        receiver = channels.of_queue(route.destination)
+    key, arguments = route.routing_key, dict(route.arguments)
     with ExitStack() as stack:
-        publisher = copy.channel if in_use else channels.of_exchange(route.source)
-        places = {
-            name: (copy.channel, copy.queue(name)) if in_use else (channels.of_queue(name), name)
-            for name in reached
-        }
+        source = _copy(publisher, listed.exchanges[route.source], stack)
+        queue: str = receiver.queue_declare("", exclusive=True).method.queue
+        stack.callback(lambda: receiver.is_open and receiver.queue_delete(queue))
         if route.kind == "exchange":
-            target = copy.exchange(route.destination) if in_use else route.destination
-            queue = _listen(publisher, target, route, topology)
-            stack.callback(lambda: publisher.is_open and publisher.queue_delete(queue))
-            place = publisher, queue
+            inner = _copy(receiver, listed.exchanges[route.destination], stack)
+            receiver.exchange_bind(inner, source, key, arguments)
+            _listen(receiver, inner, queue, route, topology)
         else:
-            place = places.pop(route.destination)
+            receiver.queue_bind(queue, source, key, arguments)
+        headers = _sample_headers(kind, route.arguments)
         publisher.basic_publish(
-            copy.exchange(route.source) if in_use else route.source,
+            source,
             _sample_key(kind, route.routing_key),
-            token.encode(),
-            pika.BasicProperties(headers=_sample_headers(kind, route.arguments), delivery_mode=2),
+            b"proof",
+            pika.BasicProperties(headers=headers),
         )
-        delivered = _take(*place, token)
-        for (
-            other
-        ) in places.values():  # a message goes wherever its key leads: take it out there too
-            _take(*other, token)
-    if not delivered:
+        # The publish was confirmed: what was routed to the queue is in it.
+        method, _, _ = receiver.basic_get(queue, auto_ack=True)
+    if method is None:
         raise _NotDeliveredError("a message that matches it did not arrive")
-    return Delivery(route=route, copied=in_use)
+
+
+def _copy(channel: BlockingChannel, listed: Mapping[str, Any], stack: ExitStack) -> str:
+    """Declare an exchange as another one is listed; it goes with ``stack``, or its bindings."""
+    name = f"proof-{uuid4().hex[:12]}"
+    # Without its alternate exchange, into which a message of ours could get.
+    arguments = {k: v for k, v in listed["arguments"].items() if k != "alternate-exchange"}
+    channel.exchange_declare(name, listed["type"], auto_delete=True, arguments=arguments)
+    stack.callback(lambda: channel.is_open and channel.exchange_delete(name))
+    return name
 
 
 def _is_listed(route: Route, it: Mapping[str, Any]) -> bool:
@@ -279,35 +256,10 @@ def _is_listed(route: Route, it: Mapping[str, Any]) -> bool:
     )
 
 
-def _reachable(source: str, listed: Sequence[Mapping[str, Any]]) -> set[str]:
-    """Return the queues that a message published to ``source`` can get to."""
-    queues: set[str] = set()
-    seen, waiting = {source}, deque([source])
-    while waiting:
-        here = waiting.popleft()
-        for it in listed:
-            if it["source"] != here:
-                continue
-            if it["destination_type"] == "queue":
-                queues.add(it["destination"])
-            elif it["destination"] not in seen:
-                seen.add(it["destination"])
-                waiting.append(it["destination"])
-    return queues
-
-
-def _is_idle(channel: BlockingChannel, topology: Topology, name: str) -> bool:
-    """Tell whether a queue can take a message of ours and give it back, with nobody else there."""
-    queue = topology.queues.get(name)
-    if queue is None or queue.type is QueueType.STREAM or queue.arguments or queue.settings():
-        return False  # not ours, or it keeps, expires or drops what is put in
-    state = channel.queue_declare(name, passive=True).method
-    return (state.message_count, state.consumer_count) == (0, 0)
-
-
-def _listen(channel: BlockingChannel, exchange: str, route: Route, topology: Topology) -> str:
-    """Bind a queue of ours to ``exchange`` so that it gets what ``route`` brings there."""
-    queue: str = channel.queue_declare("", exclusive=True).method.queue
+def _listen(
+    channel: BlockingChannel, exchange: str, queue: str, route: Route, topology: Topology
+) -> None:
+    """Bind a queue of ours to a copy so that it gets what ``route`` brings there."""
     match _exchange_type(topology, route.destination):
         case "topic":
             channel.queue_bind(queue, exchange, "#")
@@ -316,47 +268,6 @@ def _listen(channel: BlockingChannel, exchange: str, route: Route, topology: Top
             channel.queue_bind(queue, exchange, key)
         case _:  # a fanout takes all; for a headers exchange all of no headers is always given
             channel.queue_bind(queue, exchange, "", {"x-match": "all"})
-    return queue
-
-
-def _take(channel: BlockingChannel, queue: str, token: str) -> bool:
-    """Take our message out of ``queue``; others' that have come before it go back.
-
-    No waiting: the publish was confirmed, so whatever was routed to the queue is in it.
-    They go back to the front, except on RabbitMQ 3.10, which puts them at a quorum queue's end.
-    """
-    others: int | None = None
-    taken = False
-    while not taken:
-        try:
-            method, _, body = channel.basic_get(queue)
-        except ChannelClosedByBroker as error:
-            raise _NotDeliveredError(f"{queue} cannot be read: {error.reply_text}") from None
-        if method is None:
-            break
-        taken = body == token.encode()
-        if taken:
-            channel.basic_ack(method.delivery_tag)
-        else:
-            others = method.delivery_tag
-    if others is not None:
-        channel.basic_nack(others, multiple=True, requeue=True)
-    if taken or others is not None:
-        _await_settled(channel, queue)
-    return taken
-
-
-def _await_settled(channel: BlockingChannel, queue: str) -> None:
-    """Wait until nobody holds a message of ``queue``, or a consumer has come.
-
-    A quorum queue counts who holds one as a consumer until it has applied the acknowledgement:
-    without the wait, the next binding's proof would find the queue in use.
-    """
-    deadline = time.monotonic() + SETTLING_SECONDS
-    while channel.queue_declare(queue, passive=True).method.consumer_count:
-        if time.monotonic() > deadline:
-            return
-        time.sleep(0.002)
 
 
 def _exchange_type(topology: Topology, name: str) -> str:

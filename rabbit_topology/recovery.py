@@ -9,13 +9,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from rabbit_topology import contents, handover
+from rabbit_topology import contents, handover, marker
 from rabbit_topology.access import Access
 from rabbit_topology.handover import Handover
 from rabbit_topology.management import NotFoundError
+from rabbit_topology.marker import is_marker
 from rabbit_topology.model import Topology
 from rabbit_topology.names import PREFIX
 from rabbit_topology.overlap import Overlap
+from rabbit_topology.planned import Planned
 
 _NOTICED_SECONDS = 5.0
 """How long a busy broker may take to notice that the run which left this was killed."""
@@ -32,7 +34,7 @@ _FORGOTTEN_SECONDS = 150.0
 
 def find(access: Access, topology: Topology) -> list[str]:
     """Return the names of what an unfinished run has left in the topology's vhost."""
-    return handover.leftovers(access, topology.vhost)
+    return [name for name in handover.leftovers(access, topology.vhost) if not is_marker(name)]
 
 
 def complete(access: Access, topology: Topology, report: Callable[[str], None]) -> list[str]:
@@ -47,10 +49,18 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         BrokerError: The broker cannot be asked, or refuses.
     """
     _end_deletions(access, topology, report)
-    vhost, found = topology.vhost, set(find(access, topology))
+    vhost = topology.vhost
+    left = handover.leftovers(access, vhost)
+    marker.sweep(access, vhost, left)
+    found = {name for name in left if not is_marker(name)}
     if not found:
         return []
     access.lock(vhost, _NOTICED_SECONDS)
+    planned = Planned(access=access, topology=topology)
+    needed, abandoned = planned.held(found)
+    for name in abandoned:
+        report(f"policy {name}: removing it, since the queue that it was for is not replaced")
+        planned.remove(name)
     for name, exchange in topology.exchanges.items():
         overlap = Overlap(access=access, vhost=vhost, name=name, report=report)
         if overlap.stand_in not in found:
@@ -76,7 +86,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if wanted:
             completed.append(name)
     _wait_until_readable(access, vhost, completed, report)
-    return find(access, topology)
+    return [name for name in find(access, topology) if name not in needed]
 
 
 def _wait_until_readable(

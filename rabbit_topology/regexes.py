@@ -11,6 +11,20 @@ from functools import lru_cache
 _SPECIAL = set(".[](){}*+?|^$")
 _OPTIONAL = set("*?{")
 _ANYTHING = re.compile(r"\^?(\.\*)?\$?")
+_OTHERWISE = re.compile(r"\[(:\^?\w+:|\.\w+\.|=\w+=)\]|\{,")
+"""What Python takes as well, and means something else by."""
+
+
+_BROKEN = (
+    "bad escape (end of pattern)",
+    "min repeat greater than max repeat",
+    "missing ), unterminated subpattern",
+    "multiple repeat",
+    "nothing to repeat",
+    "unbalanced parenthesis",
+    "unterminated character set",
+)
+"""What Python says of patterns that RabbitMQ refuses as well."""
 
 
 @lru_cache(maxsize=4096)  # `re` keeps 512, and a broker may have more policies
@@ -19,10 +33,40 @@ def compiled(pattern: str) -> re.Pattern[str] | None:
 
     RabbitMQ's are Perl's; what only they know is rare in patterns over names.
     """
+    if _OTHERWISE.search(pattern):
+        return None
     try:
         return re.compile(pattern)
     except re.error:
         return None
+
+
+def broken(pattern: str) -> str | None:
+    """Return why a pattern is no regular expression to anyone; None if it may be one.
+
+    What only Perl's know, Python complains about in other words.
+    """
+    try:
+        # What Python takes for something else stands for a letter: it warns of some of it.
+        re.compile(_OTHERWISE.sub("x", pattern))
+    except re.error as error:
+        return str(error) if error.msg.startswith(_BROKEN) else None
+    return None
+
+
+def matches(pattern: str, name: str) -> bool | None:
+    """Return whether a policy's pattern matches a name; None if only the broker can tell.
+
+    The broker looks at bytes, where `.` is a part of a letter that is not in ASCII.
+    """
+    known = compiled(pattern)
+    if known is None:
+        return None
+    matched = known.search(name) is not None
+    if pattern.isascii() and name.isascii():
+        return matched
+    in_bytes = re.search(pattern.encode(), name.encode()) is not None
+    return matched if matched == in_bytes else None
 
 
 def is_anchored(pattern: str) -> bool:

@@ -7,32 +7,37 @@ Source: "Resources", Pulumi documentation.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 import pulumi
 import pulumi_rabbitmq as rabbitmq
 from pydantic import JsonValue
 
-from rabbit_topology import model, policies
+from rabbit_topology import model, policies, regexes
+from rabbit_topology.children import Children
+from rabbit_topology.inputs import route_key
 from rabbit_topology.safety import Safety
+
+_Resource = TypeVar("_Resource", bound=pulumi.CustomResource)
 
 
 class Vhost:
-    """One vhost with all that is in it but users, as children of ``parent``.
+    """One vhost with all that is in it but users.
 
-    ``name`` is the vhost's name, known once it exists; ``exchanges`` has the resources by name.
+    ``name`` is the vhost's name, known once it exists; ``exchanges`` has the resources by name,
+    and ``made`` is all of them but shovels and upstreams, which `link` creates.
     """
 
     name: pulumi.Input[str]
     exchanges: dict[str, rabbitmq.Exchange]
 
     def __init__(
-        self, parent: pulumi.Resource, prefix: str, topology: model.Topology, safety: Safety
+        self, children: Children, prefix: str, topology: model.Topology, safety: Safety
     ) -> None:
         """Create the resources; ``prefix`` begins their logical names."""
-        self._parent = parent
+        self._children = children
         self._prefix = prefix
         self.topology = topology
         self.safety = safety
@@ -42,88 +47,86 @@ class Vhost:
         bindings: dict[str, list[pulumi.Resource]] = {}
         for route in topology.routes():
             bindings.setdefault(route.source, []).append(self._binding(route))
-        made = self._policies(bindings)
-        self._links([*self.exchanges.values(), *self.queues.values(), *made])
+        self.made: list[pulumi.Resource] = [
+            *self.exchanges.values(),
+            *self.queues.values(),
+            *(binding for some in bindings.values() for binding in some),
+            *self._policies(bindings),
+        ]
 
     def _declare(self) -> pulumi.Input[str]:
         name, limits = self.topology.vhost, self.topology.vhost_settings.limits
         settings = self.topology.vhost_settings
         if name == model.DEFAULT_VHOST:
             return name
-        options = pulumi.ResourceOptions(
-            parent=self._parent,
-            hooks=self.safety.vhost,
-            retain_on_delete=self.safety.retains_vhost or None,
-        )
-        return rabbitmq.VHost(
+        return self._children.make(
+            rabbitmq.VHost,
             self._prefix,
-            name=name,
-            description=settings.description,
-            default_queue_type=settings.default_queue_type,
-            tracing=settings.tracing,
-            max_connections=_text(limits.max_connections),
-            max_queues=_text(limits.max_queues),
-            opts=options,
+            vhost="",
+            key=name,
+            hooks=self.safety.vhost,
+            retain=self.safety.retains_vhost,
+            inputs={
+                "name": name,
+                "description": settings.description,
+                "default_queue_type": settings.default_queue_type,
+                "tracing": settings.tracing,
+                "max_connections": _text(limits.max_connections),
+                "max_queues": _text(limits.max_queues),
+            },
         ).name
 
     def _exchange(self, name: str, exchange: model.Exchange) -> rabbitmq.Exchange:
-        resource = rabbitmq.Exchange(
-            f"{self._prefix}/{name}",
-            name=name,
-            vhost=self.name,
-            settings=rabbitmq.ExchangeSettingsArgs(
-                type=exchange.type,
-                durable=exchange.durable,
-                auto_delete=exchange.auto_delete,
-                arguments=dict(exchange.arguments) or None,
-            ),
-            opts=pulumi.ResourceOptions(parent=self._parent, hooks=self.safety.exchange),
+        settings = rabbitmq.ExchangeSettingsArgs(
+            type=exchange.type,
+            durable=exchange.durable,
+            auto_delete=exchange.auto_delete,
+            arguments=dict(exchange.arguments) or None,
         )
-        self.safety.watch("exchange", name, resource)
-        return resource
+        return self._make(
+            rabbitmq.Exchange,
+            name,
+            {"settings": settings},
+            hooks=self.safety.exchange(name),
+            retain=name in self.safety.kept.exchanges,
+        )
 
     def _queue(self, name: str, queue: model.Queue) -> rabbitmq.Queue:
-        resource = rabbitmq.Queue(
-            f"{self._prefix}/{name}",
-            name=name,
-            vhost=self.name,
-            settings=rabbitmq.QueueSettingsArgs(
-                durable=queue.durable,
-                auto_delete=queue.auto_delete,
-                # As JSON, since the provider's plain arguments turn numbers into strings.
-                arguments_json=_canonical(queue.declared_arguments()),
-            ),
-            opts=pulumi.ResourceOptions(
-                parent=self._parent,
-                hooks=self.safety.queue(name),
-                retain_on_delete=queue.on_delete is model.OnDelete.RETAIN or None,
-            ),
+        settings = rabbitmq.QueueSettingsArgs(
+            durable=queue.durable,
+            auto_delete=queue.auto_delete,
+            **_arguments(queue.declared_arguments()),
         )
-        self.safety.watch("queue", name, resource)
-        return resource
+        return self._make(
+            rabbitmq.Queue,
+            name,
+            {"settings": settings},
+            hooks=self.safety.queue(name),
+            retain=name in self.safety.kept.queues,
+        )
 
     def _binding(self, route: model.Route) -> rabbitmq.Binding:
         source = self.exchanges.get(route.source)
         destinations = self.queues if route.kind == "queue" else self.exchanges
         destination = destinations.get(route.destination)
-        resource = rabbitmq.Binding(
+        return self._children.make(
+            rabbitmq.Binding,
             f"{self._prefix}/{route_name(route)}",
-            # Names as outputs, so that a binding is replaced together with its ends; one that
-            # names them in plain text would vanish with them and stay away.
-            source=source.name if source else route.source,
-            destination=destination.name if destination else route.destination,
-            destination_type=route.kind,
-            vhost=self.name,
-            routing_key=route.routing_key,
-            arguments_json=_canonical(route.arguments) if route.arguments else None,
-            # A new binding that equals the old is the old one: created first, it would then be
-            # deleted with it.
-            opts=pulumi.ResourceOptions(
-                parent=self._parent, delete_before_replace=True, hooks=self.safety.binding(route)
-            ),
+            vhost=self.topology.vhost,
+            key=route_key(route),
+            hooks=self.safety.binding(route),
+            retain=route_key(route) in self.safety.kept.routes,
+            inputs={
+                # Names as outputs, so that a binding is replaced together with its ends; one that
+                # names them in plain text would vanish with them and stay away.
+                "source": source.name if source else route.source,
+                "destination": destination.name if destination else route.destination,
+                "destination_type": route.kind,
+                "vhost": self.name,
+                "routing_key": route.routing_key,
+                **_arguments(route.arguments),
+            },
         )
-        self.safety.watch_binding(route, resource)
-        return resource
 
     def _policies(self, bindings: Mapping[str, list[pulumi.Resource]]) -> list[pulumi.Resource]:
         topology = self.topology
@@ -131,71 +134,95 @@ class Vhost:
         for name, it in policies.compile_all(topology).items():
             named = ("dead-letter-exchange", "alternate-exchange")
             targets = [str(it.policy.definition.get(key)) for key in named]
-            resource = rabbitmq.Policy(
-                f"{self._prefix}/{name}",
-                name=name,
-                vhost=self.name,
-                policy=rabbitmq.PolicyPolicyArgs(**_policy(it.policy)),
-                opts=pulumi.ResourceOptions(
-                    parent=self._parent,
-                    # Where messages are sent to, they must be able to arrive.
-                    depends_on=[one for target in targets for one in bindings.get(target, ())],
+            members = self.queues if it.policy.apply_to == "queues" else self.exchanges
+            made.append(
+                self._make(
+                    rabbitmq.Policy,
+                    name,
+                    {"policy": rabbitmq.PolicyPolicyArgs(**_policy(it.policy))},
+                    depends_on=[
+                        # A broker that gets a policy while it declares what that is for may not
+                        # apply it: issue 4931 of rabbitmq-server.
+                        *(members[member] for member in sorted(it.members)),
+                        # Where messages are sent to, they must be able to arrive.
+                        *(one for target in targets for one in bindings.get(target, ())),
+                    ],
                     hooks=self.safety.policy(it.on_delete),
-                    retain_on_delete=it.on_delete is model.OnDelete.RETAIN or None,
-                ),
+                    retain=it.on_delete is model.OnDelete.RETAIN,
+                )
             )
-            self.safety.watch("policy", name, resource)
-            made.append(resource)
         for name, policy in topology.policies.items():
-            resource = rabbitmq.Policy(
-                f"{self._prefix}/{name}",
-                name=name,
-                vhost=self.name,
-                policy=rabbitmq.PolicyPolicyArgs(**_policy(policy)),
-                opts=pulumi.ResourceOptions(
-                    parent=self._parent, hooks=self.safety.policy(model.OnDelete.REFUSE)
-                ),
+            arguments = rabbitmq.PolicyPolicyArgs(**_policy(policy))
+            made.append(
+                self._make(
+                    rabbitmq.Policy,
+                    name,
+                    {"policy": arguments},
+                    depends_on=self._touched(policy),
+                    hooks=self.safety.policy(model.OnDelete.REFUSE),
+                )
             )
-            self.safety.watch("policy", name, resource)
-            made.append(resource)
         for name, policy in topology.operator_policies.items():
-            operator_policy = rabbitmq.OperatorPolicy(
-                f"{self._prefix}/{name}",
-                name=name,
-                vhost=self.name,
-                policy=rabbitmq.OperatorPolicyPolicyArgs(**_policy(policy)),
-                opts=pulumi.ResourceOptions(parent=self._parent, hooks=self.safety.policy(None)),
+            limits = rabbitmq.OperatorPolicyPolicyArgs(**_policy(policy))
+            made.append(
+                self._make(
+                    rabbitmq.OperatorPolicy,
+                    name,
+                    {"policy": limits},
+                    depends_on=self._touched(policy),
+                    hooks=self.safety.policy(None),
+                )
             )
-            self.safety.watch("policy", name, operator_policy)
-            made.append(operator_policy)
         return made
 
-    def _links(self, all_else: list[pulumi.Resource]) -> None:
-        """Create shovels and federation upstreams.
+    def _touched(self, policy: model.Policy) -> list[pulumi.Resource]:
+        """Return the queues and exchanges that a policy of the user's may match."""
+        made: dict[str, Mapping[str, pulumi.Resource]] = {
+            "queues": self.queues,
+            "exchanges": self.exchanges,
+        }
+        return [
+            made[target.kind][target.name]
+            for target in policies.objects(self.topology)
+            if target.takes(policy.apply_to)
+            and regexes.matches(policy.pattern, target.name) is not False
+        ]
 
-        A shovel comes last and goes first: it consumes a queue that could not be deleted else.
+    def link(self, all_else: list[pulumi.Resource]) -> None:
+        """Create shovels and federation upstreams, after ``all_else``.
+
+        A shovel comes last and goes first: it consumes a queue that could not be deleted else, and
+        it connects as a user who may do so until it is gone.
         """
-        options = pulumi.ResourceOptions(parent=self._parent, depends_on=all_else)
         for name, shovel in self.topology.shovels.items():
             given = shovel.model_dump(exclude_none=True)
             uris = {key: pulumi.Output.secret(given[key]) for key in given if key.endswith("_uri")}
-            rabbitmq.Shovel(
-                f"{self._prefix}/{name}",
-                name=name,
-                vhost=self.name,
-                info=rabbitmq.ShovelInfoArgs(**{**given, **uris}),
-                opts=options,
-            )
+            info = rabbitmq.ShovelInfoArgs(**{**given, **uris})
+            hooks = self.safety.shovel
+            self._make(rabbitmq.Shovel, name, {"info": info}, depends_on=all_else, hooks=hooks)
         for name, upstream in self.topology.federation_upstreams.items():
             given = upstream.model_dump(exclude_none=True)
             given["uri"] = pulumi.Output.secret(upstream.uri)
-            rabbitmq.FederationUpstream(
-                f"{self._prefix}/{name}",
-                name=name,
-                vhost=self.name,
-                definition=rabbitmq.FederationUpstreamDefinitionArgs(**given),
-                opts=options,
+            self._make(
+                rabbitmq.FederationUpstream,
+                name,
+                {"definition": rabbitmq.FederationUpstreamDefinitionArgs(**given)},
+                depends_on=all_else,
+                hooks=self.safety.upstream,
             )
+
+    def _make(
+        self, type_: Callable[..., _Resource], name: str, inputs: Mapping[str, Any], **options: Any
+    ) -> _Resource:
+        """Create what has a name of its own in the vhost."""
+        return self._children.make(
+            type_,
+            f"{self._prefix}/{name}",
+            vhost=self.topology.vhost,
+            key=name,
+            inputs={"name": name, "vhost": self.name, **inputs},
+            **options,
+        )
 
 
 def route_name(route: model.Route) -> str:
@@ -211,6 +238,20 @@ def route_name(route: model.Route) -> str:
 
 def _canonical(arguments: Mapping[str, JsonValue]) -> str:
     return json.dumps(arguments, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _arguments(arguments: Mapping[str, JsonValue]) -> dict[str, Any]:
+    """Return arguments as inputs, in the form in which the provider reads those of others back.
+
+    In another form an imported queue or binding would be replaced. Only text can be sent as it is:
+    the provider would turn numbers into text, and loses keys that it has a use of its own for.
+    """
+    if not arguments:
+        return {}
+    for key, value in arguments.items():
+        if not isinstance(value, str) or key in ("%", "#") or key.startswith("__"):
+            return {"arguments_json": _canonical(arguments)}
+    return {"arguments": dict(arguments)}
 
 
 def _policy(policy: model.Policy) -> dict[str, Any]:

@@ -10,7 +10,14 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterator
 
-from rabbit_topology import permissions, rules_services, rules_settings, urls, versions
+from rabbit_topology import (
+    permissions,
+    rules_services,
+    rules_settings,
+    rules_values,
+    urls,
+    versions,
+)
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import (
     BUILT_IN_EXCHANGE_TYPES,
@@ -257,7 +264,7 @@ def _duplicate_bindings(topology: Topology) -> Iterator[Problem]:
 def _broker_hosts(broker: Broker) -> Iterator[Problem]:
     for index, host in enumerate(broker.hosts):
         try:
-            urls.parse_host(host, tls=broker.tls)
+            urls.parse_host(host, tls=bool(broker.tls))
         except ValueError as error:
             yield Problem(
                 path=f"broker.hosts[{index}]",
@@ -293,6 +300,7 @@ AS_WRITTEN: tuple[Rule[Topology], ...] = (
     _exchange_types,
     _queue_settings,
     *rules_settings.BEFORE_EXPANSION,
+    *rules_values.BEFORE_EXPANSION,
 )
 SPELLED_OUT: tuple[Rule[Topology], ...] = (
     _binding_shapes,

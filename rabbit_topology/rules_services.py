@@ -11,7 +11,7 @@ from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import PREDECLARED_EXCHANGES, Service, Topology
 from rabbit_topology.permissions import RESERVED, SERVER_NAMED
 from rabbit_topology.rule import Finding, Named, Rule, rule
-from rabbit_topology.words import Names, show, suggest
+from rabbit_topology.words import NOT_SHOWN, Names, show, suggest
 
 
 @rule("undeclared-in-service", "Access Control", "a service would wait for what does not exist")
@@ -164,7 +164,7 @@ def seed_problems(topologies: Mapping[str, Topology], seed: str | None) -> Itera
     elif seed is not None and len(seed) < credentials.MIN_SEED:
         problem = Problem(
             path="seed",
-            value="[not shown]",
+            value=NOT_SHOWN,
             rule=f"a seed has {credentials.MIN_SEED} characters or more",
             fix=fix,
         )

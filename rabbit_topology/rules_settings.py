@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 
 from rabbit_topology import patterns, policies
+from rabbit_topology.effective import Index
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import (
     MAX_NAME_BYTES,
@@ -20,6 +21,7 @@ from rabbit_topology.model import (
     Topology,
 )
 from rabbit_topology.rule import Rule, rule
+from rabbit_topology.settings import Value, keys
 from rabbit_topology.units import duration_text
 from rabbit_topology.words import Names, show, suggest
 
@@ -71,7 +73,7 @@ def known_by_type(topology: Topology) -> Iterator[Problem]:
 @rule(
     "argument-twice",
     "Optional Arguments",
-    "of an argument and a policy that say different things the argument wins, unseen",
+    "which of an argument and a policy counts differs by setting and queue type",
 )
 def arguments(topology: Topology) -> Iterator[Problem]:
     """Yield the arguments that say again, or against it, what a setting says."""
@@ -310,9 +312,9 @@ def policy_ties(topology: Topology) -> Iterator[Problem]:
     told: set[tuple[str, ...]] = set()
     for kind in ("policies", "operator_policies"):
         written: Mapping[str, Policy] = getattr(topology, kind)
-        index = policies.Index(written)
-        for objects, name, type_ in policies.objects(topology):
-            first, second, *_ = [*index.matching(objects, name, type_), None, None]
+        index = Index(written)
+        for target in policies.objects(topology):
+            first, second, *_ = [*index.matching(target), None, None]
             if first is None or second is None or (kind, first, second) in told:
                 continue
             if written[first].priority == written[second].priority:
@@ -321,7 +323,8 @@ def policy_ties(topology: Topology) -> Iterator[Problem]:
                     path=path("topology", kind, second, "priority"),
                     value=show(written[second].priority),
                     rule=f"{path('topology', kind, first)} has the same, and both match "
-                    f"{path('topology', objects, name)}: which applies is left to chance",
+                    f"{path('topology', target.kind, target.name)}: which applies is left to "
+                    "chance",
                     fix="give one a higher priority, or narrow a pattern",
                 )
 
@@ -333,27 +336,21 @@ def policy_ties(topology: Topology) -> Iterator[Problem]:
 )
 def policy_contradictions(topology: Topology) -> Iterator[Problem]:
     """Yield policies that contradict a setting; expects patterns expanded."""
-    index = policies.Index(topology.policies)
-    for kind, name, type_ in policies.objects(topology):
-        found = index.matching(kind, name, type_)
-        definition = topology.policies[found[0]].definition if found else {}
-        for key, value in getattr(topology, kind)[name].settings().items():
-            if key in definition and definition[key] != value:
+    index = Index(topology.policies)
+    for target in policies.objects(topology):
+        first = next(iter(index.matching(target)), None)
+        definition = index.definition(first)
+        for key, value in getattr(topology, target.kind)[target.name].settings().items():
+            if first is not None and key in definition and definition[key] != value:
                 yield Problem(
-                    path=path("topology", "policies", found[0], "definition", key),
+                    path=path("topology", "policies", first, "definition", key),
                     value=show(definition[key]),
-                    rule=f"{path('topology', kind, name)} says {show(value)}",
+                    rule=f"{path('topology', target.kind, target.name)} says {show(value)}",
                     fix="say it in one place, or leave this one out of the policy's pattern",
                 )
 
 
-TEXTS = {
-    "dead-letter-exchange",
-    "dead-letter-routing-key",
-    "alternate-exchange",
-    "federation-upstream",
-    "federation-upstream-set",
-}
+_NAMES = frozenset(keys(value=Value.NAME))
 """What the broker takes as text only."""
 
 
@@ -374,7 +371,7 @@ def policy_digits(topology: Topology) -> Iterator[Problem]:
         found.append((path("topology", "exchanges", name, "alternate"), exchange.alternate))
     for kind in ("policies", "operator_policies"):
         for name, policy in getattr(topology, kind).items():
-            for key in sorted(TEXTS & policy.definition.keys()):
+            for key in sorted(_NAMES & policy.definition.keys()):
                 where = path("topology", kind, name, "definition", key)
                 found.append((where, policy.definition[key]))
     for where, value in found:

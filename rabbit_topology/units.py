@@ -50,6 +50,16 @@ def duration_text(value: int) -> str:
     return f"{value // size}{unit}"
 
 
+def elapsed_text(value: int) -> str:
+    """Return milliseconds as people say how long something took: `1m 5s`."""
+    shown = []
+    for unit, size in reversed(_MILLISECONDS.items()):
+        number, value = divmod(value, size)
+        if number:
+            shown.append(f"{number}{unit}")
+    return " ".join(shown) or "0s"
+
+
 def _sum(value: object, units: dict[str, int], what: str) -> object:
     if not isinstance(value, str):
         return value

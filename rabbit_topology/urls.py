@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 AMQP_PORT = 5672
 AMQPS_PORT = 5671
@@ -55,6 +55,17 @@ def amqp_url(
     scheme = "amqps" if tls else "amqp"
     user = "" if username is None else f"{_encode(username)}:{_encode(password)}@"
     return f"{scheme}://{user}{address}/{_encode(vhost)}"
+
+
+def without_credentials(url: str) -> str:
+    """Return a URL without the user and password that it may have."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def is_https(url: str) -> bool:
+    """Return whether a URL's scheme is https."""
+    return urlsplit(url).scheme == "https"
 
 
 def exchange_address(name: str) -> str:

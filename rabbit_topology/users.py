@@ -14,6 +14,7 @@ import pulumi
 import pulumi_rabbitmq as rabbitmq
 
 from rabbit_topology import credentials, permissions
+from rabbit_topology.children import Children
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import Permissions, Service, TopicPermissions, Topology, User
 from rabbit_topology.safety import Safety
@@ -21,9 +22,9 @@ from rabbit_topology.safety import Safety
 
 @dataclass(frozen=True, kw_only=True)
 class Users:
-    """Creates the users of one vhost, as children of ``parent``."""
+    """Creates the users of one vhost."""
 
-    parent: pulumi.Resource
+    children: Children
     prefix: str
     """Of logical names."""
     safety: Safety
@@ -35,6 +36,8 @@ class Users:
     """What passwords are derived from."""
     made: list[pulumi.Resource]
     """The users made so far, in other vhosts as well: those that exist may be among them."""
+    granted: list[pulumi.Resource]
+    """Everything made so far for users, permissions included, in other vhosts as well."""
 
     def service(self, topology: Topology, name: str) -> tuple[str, pulumi.Output[str]]:
         """Create a service's user; return its name and its password, a secret."""
@@ -73,53 +76,63 @@ class Users:
         topics: Mapping[str, TopicPermissions],
     ) -> None:
         logical = f"{self.prefix}/{key}"
+        here = self.safety.topology.vhost
         user: pulumi.Input[str] = name
         before: list[pulumi.Resource] = []
         if password is None:
             before = list(self.made)
+            known = self.children.get("user", "", name)
+            if isinstance(known, rabbitmq.User):
+                user = known.name  # what it may do here goes, and comes back, with the user
         else:
-            resource = rabbitmq.User(
+            resource = self.children.make(
+                rabbitmq.User,
                 logical,
-                name=name,
-                password=password,
-                tags=list(tags) or None,
-                opts=pulumi.ResourceOptions(parent=self.parent),
+                vhost="",
+                key=name,
+                hooks=self.safety.user,
+                inputs={"name": name, "password": password, "tags": list(tags) or None},
             )
             self.made.append(resource)
+            self.granted.append(resource)
             user = resource.name
         if topics:  # the provider fails on an empty list
             declared: list[pulumi.Resource] = [
                 self.exchanges[it] for it in topics if it in self.exchanges
             ]
-            limits = rabbitmq.TopicPermissions(
+            rules = [
+                rabbitmq.TopicPermissionsPermissionArgs(exchange=exchange, **rule.model_dump())
+                for exchange, rule in topics.items()
+            ]
+            limits = self.children.make(
+                rabbitmq.TopicPermissions,
                 logical,
-                user=user,
-                vhost=self.vhost,
-                permissions=[
-                    rabbitmq.TopicPermissionsPermissionArgs(exchange=exchange, **rule.model_dump())
-                    for exchange, rule in topics.items()
-                ],
+                vhost=here,
+                key=name,
                 # RabbitMQ 4.3 refuses those of an exchange that is not there, and drops them
                 # when it is deleted: without them every routing key would be allowed.
-                opts=pulumi.ResourceOptions(
-                    parent=self.parent,
-                    depends_on=[*declared, *before],
-                    replace_with=declared,
-                    delete_before_replace=True,
-                ),
+                depends_on=[*declared, *before],
+                replace_with=declared,
+                hooks=self.safety.topic_permissions,
+                inputs={"user": user, "vhost": self.vhost, "permissions": rules},
             )
+            self.granted.append(limits)
             before = [*before, limits]  # nobody may write to a topic exchange before its limits
         if allowed:
-            given = rabbitmq.Permissions(
+            given = self.children.make(
+                rabbitmq.Permissions,
                 logical,
-                user=user,
-                vhost=self.vhost,
-                permissions=rabbitmq.PermissionsPermissionsArgs(**allowed.model_dump()),
-                opts=pulumi.ResourceOptions(
-                    parent=self.parent, depends_on=before, hooks=self.safety.permissions
-                ),
+                vhost=here,
+                key=name,
+                depends_on=before,
+                hooks=self.safety.permissions,
+                inputs={
+                    "user": user,
+                    "vhost": self.vhost,
+                    "permissions": rabbitmq.PermissionsPermissionsArgs(**allowed.model_dump()),
+                },
             )
-            self.safety.watch("permissions", name, given)
+            self.granted.append(given)
 
     def _password(self, name: str, it: Service | User) -> pulumi.Output[str]:
         if it.password is not None:

@@ -18,6 +18,9 @@ _ALL = 50
 
 _NEIGHBOURS = 5
 
+_MISSPELT = 0.85
+"""So alike are two names of which one is the other misspelt."""
+
 
 class Names(frozenset[str]):
     """Names to choose from, ready to be asked for the closest to many that are wrong."""
@@ -31,14 +34,14 @@ class Names(frozenset[str]):
     def _backwards(self) -> list[str]:
         return sorted(it[::-1] for it in self)
 
-    def close_to(self, name: str) -> str | None:
-        """Return the closest name, None if none is close."""
+    def close_to(self, name: str, cutoff: float = 0.6) -> str | None:
+        """Return the closest name, None if none is as close as ``cutoff``, from 0 to 1."""
         if len(self) <= _ALL:
             near = self.ordered
         else:
             behind = _around(self._backwards, name[::-1])
             near = sorted({*_around(self.ordered, name), *(it[::-1] for it in behind)})
-        return next(iter(get_close_matches(name, near, n=1, cutoff=0.6)), None)
+        return next(iter(get_close_matches(name, near, n=1, cutoff=cutoff)), None)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
@@ -52,9 +55,24 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"known are: {', '.join(names.ordered[:_LISTED])}{more}"
 
 
+def misspelt(key: str, known: Names) -> str | None:
+    """Return which of ``known`` a key is meant for; None if it is one itself, or none is.
+
+    One may begin with ``x-`` where the other does not.
+    """
+    if key in known:
+        return None
+    other = key.removeprefix("x-") if key.startswith("x-") else f"x-{key}"
+    return other if other in known else known.close_to(key, _MISSPELT)
+
+
 def _around(ordered: list[str], name: str) -> list[str]:
     at = bisect(ordered, name)
     return ordered[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]
+
+
+NOT_SHOWN = "[not shown]"
+"""Stands for a value that is secret, or may be."""
 
 
 def show(value: object) -> str:

@@ -17,6 +17,8 @@ from google.protobuf import json_format
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.config import set_all_config
 
+from rabbit_topology.routes import tree
+
 PROJECT = "rabbit-topology"
 
 # How long an example takes depends on what else the machine does: it says nothing about the code.
@@ -37,6 +39,7 @@ class Registration:
     protect: bool
     provider: str
     delete_before_replace: bool
+    retain: bool
     hooks: dict[str, list[str]]
     dependencies: tuple[str, ...]
     urn: str
@@ -89,6 +92,7 @@ class _Recorder(mocks.MockMonitor):
                     protect=request.protect,
                     provider=request.provider,
                     delete_before_replace=request.deleteBeforeReplace,
+                    retain=request.retainOnDelete,
                     hooks={name.name: list(value) for name, value in request.hooks.ListFields()},
                     dependencies=tuple(request.dependencies),
                     urn=answer.urn,
@@ -157,3 +161,18 @@ def deploy() -> Iterator[Callable[..., Deployment]]:
     settings.set_root_resource(None)
     loop.close()
     asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def steps_of_search(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return a list that gets the number of steps of each search among a topic's patterns."""
+    steps: list[int] = []
+    search = tree._search
+
+    def counted(*arguments: Any) -> Any:
+        answer = search(*arguments)
+        steps.append(answer[1])
+        return answer
+
+    monkeypatch.setattr(tree, "_search", counted)
+    return steps

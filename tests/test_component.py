@@ -100,8 +100,22 @@ def test_queues_on_the_wire_always_have_durable_and_a_type(everything, name, dur
     inputs = everything.one(QUEUE, f"it/v/{name}").inputs
     assert (inputs["name"], inputs["vhost"]) == (name, "v")
     assert inputs["settings"]["durable"] is durable
-    assert json.loads(inputs["settings"]["argumentsJson"]) == arguments
-    assert "arguments" not in inputs["settings"]
+    sent = inputs["settings"]
+    if all(isinstance(it, str) for it in arguments.values()):
+        assert sent["arguments"] == arguments  # as the provider reads those of others back
+        assert "argumentsJson" not in sent
+    else:
+        assert json.loads(sent["argumentsJson"]) == arguments
+        assert "arguments" not in sent
+
+
+@pytest.mark.parametrize("key", ["%", "#", "__defaults", "__x"])
+def test_arguments_that_the_provider_would_lose_are_sent_as_json(deploy, key):
+    binding = {"source": "amq.headers", "queue": "q", "arguments": {"x-match": "any", key: "v"}}
+    topology = {"vhost": "v", "queues": {"q": {}}, "bindings": [binding]}
+    (made,) = deploy(lambda: Topology("it", args(topology))).of(BINDING)
+    assert json.loads(made.inputs["argumentsJson"]) == {"x-match": "any", key: "v"}
+    assert "arguments" not in made.inputs
 
 
 def test_bindings_on_the_wire(everything):
@@ -125,6 +139,49 @@ def test_a_binding_depends_on_both_its_ends(everything):
         everything.one(QUEUE, "it/v/quorum").urn,
     }
     assert binding.delete_before_replace
+
+
+def test_a_policy_is_written_after_all_that_it_may_be_for(deploy):
+    """A broker may not apply it to a queue that it declares meanwhile."""
+    topology = {
+        "vhost": "v",
+        "exchanges": {"e": {"alternate": "rest"}, "rest": {"type": "fanout"}},
+        "queues": {"q1": {"message_ttl": 1000}, "q2": {"message_ttl": 1000}, "other": {}},
+        "policies": {
+            "both": {"pattern": "^.", "priority": 1, "definition": {"max-length": 5}},
+            "queues": {
+                "pattern": "^q",
+                "apply_to": "queues",
+                "priority": 2,
+                "definition": {"max-length": 5},
+            },
+        },
+        "operator_policies": {
+            "limit": {"pattern": "^q1$", "apply_to": "queues", "definition": {"max-length": 5}}
+        },
+    }
+    made = deploy(lambda: Topology("it", args(topology)))
+    vhost = made.one(VHOST, "it/v").urn
+    urns = {
+        name: made.one(kind, f"it/v/{name}").urn
+        for kind, names in ((QUEUE, ("q1", "q2", "other")), (EXCHANGE, ("e", "rest")))
+        for name in names
+    }
+    after = {
+        it.name.removeprefix("it/v/"): {
+            name for name, urn in urns.items() if urn in it.dependencies
+        }
+        for kind in ("policy:Policy", "operatorPolicy:OperatorPolicy")
+        for it in made.of(f"rabbitmq:index/{kind}")
+        if vhost in it.dependencies
+    }
+    assert after == {
+        "both": {"q1", "q2", "other", "e", "rest"},
+        "queues": {"q1", "q2"},
+        "limit": {"q1"},
+        "rabbit-topology-queues.q1": {"q1", "q2"},
+        "rabbit-topology-exchanges.e": {"e"},
+    }
 
 
 def test_the_default_vhost_is_not_a_resource_since_destroy_would_delete_it(deploy):

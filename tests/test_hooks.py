@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 
 from rabbit_topology import Topology, safety
+from rabbit_topology.inputs import route
 from tests.test_component import args
 
 TOPOLOGY = {
@@ -32,7 +33,7 @@ def test_a_second_way_into_a_queue_stays_until_all_its_bindings_are_made_again(d
 
     # Two exchanges are replaced side by side, and the queue stays.
     for source in ("one", "two"):
-        run(hooks._shadow(safety._route(inputs(source))))
+        run(hooks._shadow(route(inputs(source))))
     assert [call.args[1] for call in handover.shadow.call_args_list] == [None, None]
     run(hooks.after(inputs("one")))
     handover.give_back.assert_not_called()

@@ -22,7 +22,8 @@ class Broker:
 
     endpoint = "http://fake"
 
-    def __init__(self, *, queues, policies, operator_policies):
+    def __init__(self, *, queues, policies, operator_policies, version=(4, 0, 5)):
+        self.version = version
         self.queues = {it["name"]: it for it in queues}
         self.policies = {"policies": policies, "operator-policies": operator_policies}
 
@@ -63,6 +64,8 @@ def lost(monkeypatch):
         operator_policies=(),
         operator=False,
         vhost="v",
+        version=(4, 0, 5),
+        patience=0.01,
         **described,
     ):
         queues = [
@@ -70,13 +73,16 @@ def lost(monkeypatch):
             for it in ("q", "other", "rabbit-topology.holding.q")
         ]
         broker = Broker(
-            queues=queues, policies=list(policies), operator_policies=list(operator_policies)
+            queues=queues,
+            policies=list(policies),
+            operator_policies=list(operator_policies),
+            version=version,
         )
         monkeypatch.setattr(contents, "quick", lambda *_: holds)
         monkeypatch.setattr(contents, "read", lambda *_: holds)
         monkeypatch.setattr(contents, "ready", lambda *_: holds.ready)
         access = Access(management=broker, addresses=[])
-        return dict(limits.dropped(access, vhost, name, new, operator=operator, patience=0.01))
+        return dict(limits.dropped(access, vhost, name, new, operator=operator, patience=patience))
 
     return run
 
@@ -112,13 +118,15 @@ def test_a_limit_on_what_a_queue_holds_is_named_with_numbers(lost, definition, r
 
 
 def test_a_stream_loses_what_is_older_and_no_dead_lettering_helps_it(lost):
-    kept = {"dead_letter_exchange": "leads-on", "overflow": "reject-publish"}
-    found = lost(policy(max_age="3600s", **kept), kind="stream")
+    found = lost(policy(max_age="3600s"), kind="stream")
     assert found == {"q": "max-age: none -> 3,600: it holds messages, what is older would be lost"}
     assert (
         "how many bytes it holds is not known"
-        in lost(policy(max_length_bytes=10, **kept), kind="stream")["q"]
+        in lost(policy(max_length_bytes=10), kind="stream")["q"]
     )
+    kept = {"dead_letter_exchange": "leads-on", "overflow": "reject-publish"}
+    off = policy(max_age="3600s", max_length_bytes=10, **kept)
+    assert lost(off, kind="stream") == {}, "with these keys it does not apply to a stream"
     assert lost(policy(max_age="1h"), kind="stream", policies=[policy(max_age="3600s")]) == {}
     assert lost(policy(max_age="8D"), kind="stream", policies=[policy(max_age="7D")]) == {}
     assert lost(policy(max_age="6D"), kind="stream", policies=[policy(max_age="7D")])
@@ -129,7 +137,6 @@ def test_a_stream_loses_what_is_older_and_no_dead_lettering_helps_it(lost):
     [
         {"max_length": 50},
         {"max_length": 10, "overflow": "reject-publish"},
-        {"max_length": 10, "overflow": "reject-publish-dlx"},
         {"max_length": 10, "dead_letter_exchange": "leads-on"},
         {"message_ttl": 1, "dead_letter_exchange": "leads-on"},
         {"delivery_limit": 1, "consumer_timeout": 1, "dead_letter_exchange": "nowhere"},
@@ -137,6 +144,12 @@ def test_a_stream_loses_what_is_older_and_no_dead_lettering_helps_it(lost):
 )
 def test_what_takes_nothing_is_good(lost, definition):
     assert lost(policy(**definition)) == {}
+
+
+def test_only_classic_queues_refuse_and_dead_letter_what_is_too_much(lost):
+    new = policy(max_length=10, overflow="reject-publish-dlx")
+    assert lost(new, kind="classic") == {}
+    assert lost(new).keys() == {"q"}, "to a quorum queue it is drop-head"
 
 
 @pytest.mark.parametrize(
@@ -199,6 +212,34 @@ def test_of_policies_that_tie_any_may_apply(lost):
     assert lost(elsewhere, policies=[other, strict], name="new") == {}, "it was so before"
 
 
+def test_a_policy_that_the_type_switches_off_hides_nothing_and_takes_nothing(lost):
+    above = policy("above", priority=200, queue_mode="lazy", overflow="reject-publish")
+    assert lost(policy(max_length=10), policies=[above]).keys() == {"q"}
+    assert lost(policy(max_length=10), policies=[above], kind="classic") == {}
+    assert lost(policy(max_length=10, queue_mode="lazy")) == {}
+    assert lost(policy(max_length=10, queue_mode="lazy"), kind="classic").keys() == {"q"}
+    rid = policy(max_length=10)
+    assert lost(rid, policies=[policy(max_length=10, queue_mode="lazy")]).keys() == {"q"}
+
+
+def test_between_versions_that_are_known_the_worst_counts(lost):
+    """A quorum queue of 3.10 goes by its policy's `expires`, of 4.0 by the lower one."""
+    new, before = policy(expires=20), policy(expires=30)
+    for version, expected in (((4, 0, 5), {}), ((3, 10, 8), {"q"}), ((3, 12, 1), {"q"})):
+        said = lost(new, policies=[before], arguments={"x-expires": 10}, version=version)
+        assert said.keys() == set(expected)
+    unknown = lost(new, policies=[before], arguments={"x-expires": 10}, version=())
+    assert unknown.keys() == {"q"}
+
+
+def test_of_streams_the_policy_counts_even_where_it_allows_more(lost):
+    allowed = {"x-max-age": "1h"}
+    assert lost(policy(max_age="2h"), kind="stream", arguments=allowed) == {}
+    assert lost(policy(max_age="50m"), kind="stream", arguments=allowed).keys() == {"q"}
+    above = policy(max_age="2h")
+    assert lost(None, kind="stream", arguments=allowed, policies=[above]).keys() == {"q"}
+
+
 def test_policies_for_other_types_or_kinds_do_not_count(lost):
     for apply_to in ("exchanges", "streams", "classic_queues"):
         assert lost(policy(apply_to=apply_to, max_length=10)) == {}
@@ -230,15 +271,14 @@ def test_what_expires_and_was_kept_is_lost_without_dead_lettering(lost):
     assert lost(policy(message_ttl=9), policies=[kept]).keys() == {"q"}
 
 
-def test_what_waits_for_a_dead_letter_target_is_not_forgotten(lost):
+@pytest.mark.parametrize("counted", [{"dead_letters": 3}, {"dead_letters": 1, "unknown": 2}])
+def test_what_waits_for_a_dead_letter_target_is_not_forgotten(lost, counted):
     waits = policy(
         overflow="reject-publish",
         dead_letter_exchange="leads-on",
         dead_letter_strategy="at-least-once",
     )
-    waiting = Contents(
-        kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, dead_letters=3
-    )
+    waiting = Contents(kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, **counted)
     for new in (
         None,
         policy(),
@@ -261,6 +301,14 @@ def test_bytes_are_believed_only_where_they_count_as_many_messages(lost):
     assert lost(new, messages_ready=50, message_bytes_ready=10) == {}
     for stale in ({}, {"messages_ready": 49, "message_bytes_ready": 10}):
         assert "how many bytes it holds is not known" in lost(new, **stale)["q"]
+
+
+def test_a_preview_takes_bytes_as_they_are_unless_nothing_is_counted_yet(lost):
+    new = policy(max_length_bytes=10)
+    stale = {"messages": 49, "messages_ready": 49, "message_bytes_ready": 10}
+    assert lost(new, patience=0.0, **stale) == {}
+    for nothing in ({}, {"messages": 0, "messages_ready": 0, "message_bytes_ready": 0}):
+        assert "how many bytes it holds is not known" in lost(new, patience=0.0, **nothing)["q"]
 
 
 def test_a_pattern_that_python_cannot_read_may_match(lost):

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 from rabbit_topology import lint, lint_files, parse_stack, preflight, report, words
 from rabbit_topology.__main__ import app
+from rabbit_topology.context import Context
 from rabbit_topology.errors import parts, path
 from rabbit_topology.parse import read
 from rabbit_topology.rule import Severity
@@ -74,7 +75,32 @@ def test_nothing_is_said_about_what_is_right():
 X = "topology.queues.x"
 P = "topology.policies.p"
 
+
+def shovel(**settings):
+    """Return changes with a shovel from queue x."""
+    ends = {"source_uri": "amqp://", "destination_uri": "amqp://", "destination_queue": "there"}
+    return queues() | {"shovels": {"s": {**ends, **settings}}}
+
+
+S = "topology.shovels.s"
+
 CASES = [
+    ("link-acknowledges-early", None, shovel(source_queue="x"), {}),
+    ("link-acknowledges-early", None, shovel(source_queue="x", ack_mode="on-confirm"), {}),
+    (
+        "link-acknowledges-early",
+        None,
+        shovel(source_queue="x", ack_mode="no-ack"),
+        {f"{S}.ack_mode": WARNING},
+    ),
+    (
+        "link-acknowledges-early",
+        None,
+        {"federation_upstreams": {"u": {"uri": "amqp://", "ack_mode": "on-publish"}}},
+        {"topology.federation_upstreams.u.ack_mode": WARNING},
+    ),
+    ("shovel-own-queue", None, shovel(source_queue="x"), {}),
+    ("shovel-own-queue", None, shovel(source_exchange="e"), {f"{S}.source_exchange": WARNING}),
     # rule, version, changes, {path: severity}
     ("no-dead-letter", None, queues(), {X: NOTE}),
     ("no-dead-letter", None, queues(delivery_limit=-1), {}),
@@ -324,6 +350,129 @@ CASES = [
             ("amqp://[::1", {"source_queue": "q"}, False),
         )
     ),
+    *(
+        (
+            "topic-key",
+            None,
+            {"bindings": [*QUIET["bindings"], bound("q", "amq.topic", key)]},
+            {"topology.bindings[2].routing_key": WARNING} if wrong else {},
+        )
+        for key, wrong in (
+            ("alert.(created|escalated)", True),
+            ("a|b", True),
+            ("a.[bc].d", True),
+            ("threat.indicator_*", True),
+            ("a.b#", True),
+            ("a.*.#", False),
+            ("a-b_c/d+e.*", False),
+            ("", False),
+        )
+    ),
+    ("topic-key", None, {"bindings": [*QUIET["bindings"], bound("q", "e", "a|b")]}, {}),
+    *(
+        (
+            "many-wildcards",
+            version,
+            {"bindings": [*QUIET["bindings"], bound("q", "amq.topic", key)]},
+            {"topology.bindings[2].routing_key": severity} if severity else {},
+        )
+        for version, key, severity in (
+            (None, "#.a.#.b.#", WARNING),
+            ("4.0", "#.#.#", NOTE),
+            ("4.3.6", "#.#.#", ERROR),
+            ("4.3.6", "#.#", None),
+        )
+    ),
+    *(
+        (
+            "needs-newer-broker",
+            version,
+            changes,
+            {where: severity} if severity else {},
+        )
+        for version, severity in ((None, NOTE), ("3.10", ERROR), ("4.0", None))
+        for changes, where in (
+            (
+                queues(arguments={"x-delivery-limit": -1}),
+                f"{X}.arguments.x-delivery-limit",
+            ),
+            (
+                policy(pattern="^x", definition={"delivery-limit": "-1"}),
+                f"{P}.definition.delivery-limit",
+            ),
+        )
+    ),
+    *(
+        (
+            "misspelt-argument",
+            None,
+            queues(arguments={key: 5}),
+            {f"{X}.arguments.{key}": WARNING} if wrong else {},
+        )
+        for key, wrong in (
+            ("x-mesage-ttl", True),
+            ("message-ttl", True),
+            ("x-message-tll", True),
+            ("x-max-length", False),
+            ("x-ttl-of-mine", False),
+        )
+    ),
+    *(
+        (
+            "argument-of-consumers",
+            None,
+            queues(arguments={key: 5}),
+            {f"{X}.arguments.{key}": WARNING} if wrong else {},
+        )
+        for key, wrong in (("x-priority", True), ("x-stream-offset", True), ("x-mine", False))
+    ),
+    *(
+        (
+            "dangling-argument",
+            None,
+            queues(arguments={"x-dead-letter-exchange": exchange}),
+            {f"{X}.arguments.x-dead-letter-exchange": WARNING} if wrong else {},
+        )
+        for exchange, wrong in (("nowhere", True), ("r", False), ("", False), ("amq.fanout", False))
+    ),
+    (
+        "dangling-argument",
+        None,
+        {"exchanges": {"e": {"arguments": {"alternate-exchange": "nowhere"}}}},
+        {"topology.exchanges.e.arguments.alternate-exchange": WARNING},
+    ),
+    (
+        "drops-oldest",  # what is sent to no exchange is not kept
+        None,
+        queues(arguments={"x-max-length": 5, "x-dead-letter-exchange": "nowhere"}),
+        {f"{X}.arguments.x-max-length": WARNING},
+    ),
+    (
+        "unbound-exchange",  # a user who may do everything says nothing about it
+        None,
+        {"exchanges": {"x": {}}, "users": {"u": {"permissions": {"read": ".*"}}}},
+        {"topology.exchanges.x": NOTE},
+    ),
+    (
+        "unbound-exchange",  # and dead letters depend on it
+        None,
+        {
+            "exchanges": {"x": {}},
+            "queues": {"q": {"dead_letter": {"exchange": "x"}}},
+            "users": {"u": {"permissions": {"read": ".*"}}},
+        },
+        {"topology.exchanges.x": WARNING},
+    ),
+    (
+        "unconsumed-queue",
+        None,
+        {
+            **queues(),
+            "services": {"s": {"consumes": ["q"], "publishes": ["e", "r"]}},
+            "users": {"u": {"permissions": {"read": "^.*$"}}},
+        },
+        {X: NOTE},
+    ),
     ("unanchored-pattern", None, policy(pattern="orders"), {f"{P}.pattern": WARNING}),
     ("unanchored-pattern", None, policy(pattern="^a|b"), {f"{P}.pattern": WARNING}),
     ("unanchored-pattern", None, policy(pattern=".*"), {}),
@@ -333,7 +482,7 @@ CASES = [
         {"operator_policies": {"o": {"pattern": "x", "definition": {"expires": 1}}}},
         {"topology.operator_policies.o.pattern": WARNING},
     ),
-    ("unreadable-pattern", None, policy(pattern="^(a"), {f"{P}.pattern": WARNING}),
+    ("unreadable-pattern", None, policy(pattern="^(?|a)"), {f"{P}.pattern": WARNING}),
     (
         "shadowed-policy",
         None,
@@ -356,6 +505,79 @@ CASES = [
             }
         },
         {},
+    ),
+    *(
+        (
+            "policy-switched-off",
+            version,
+            {
+                "queues": {"x": {"type": type_}},
+                kind: {"p": {"pattern": "^x$", "definition": definition, **more}},
+            },
+            {f"topology.{kind}.p.definition.{key}": it for key, it in expected.items()},
+        )
+        for version in (None, "3.10", "4.0", "4.1", "4.3.6", "5.0")
+        for kind, type_, definition, more, expected in (
+            ("policies", "quorum", {"queue-mode": "lazy"}, {}, {"queue-mode": WARNING}),
+            ("policies", "classic", {"queue-mode": "lazy", "dead-letter-exchange": "r"}, {}, {}),
+            (
+                "policies",
+                "quorum",
+                {"queue-mode": "lazy", "dead-letter-exchange": "r"},
+                {},
+                {"queue-mode": ERROR},
+            ),
+            (
+                "policies",
+                "quorum",
+                {"queue-mode": "lazy", "dead-letter-exchange": "r"},
+                {"apply_to": "classic_queues"},
+                {},
+            ),
+            ("policies", "quorum", {"queue-mode": "lazy"}, {"apply_to": "exchanges"}, {}),
+            (
+                "policies",
+                "classic",
+                {"delivery-limit": 5, "dead-letter-strategy": "at-least-once"},
+                {},
+                {"delivery-limit": WARNING, "dead-letter-strategy": WARNING},
+            ),
+            (
+                "policies",
+                "stream",
+                {"max-length-bytes": 1000, "message-ttl": 5},
+                {},
+                {"message-ttl": WARNING},
+            ),
+            ("operator_policies", "stream", {"expires": 5}, {}, {"expires": WARNING}),
+            (
+                "operator_policies",
+                "classic",
+                {"delivery-limit": 5},
+                {},
+                {"delivery-limit": WARNING},
+            ),
+        )
+    ),
+    *(
+        (
+            "policy-switched-off",  # the versions differ
+            version,
+            {
+                "queues": {"x": CLASSIC},
+                "policies": {
+                    "p": {"pattern": "^x$", "definition": {"queue-leader-locator": "balanced"}}
+                },
+            },
+            {f"{P}.definition.queue-leader-locator": severity} if severity else {},
+        )
+        for version, severity in (
+            (None, NOTE),
+            ("3.10", WARNING),
+            ("3.12", NOTE),
+            ("4.0", None),
+            ("4.3", None),
+        )
     ),
     (
         "digits-in-policy",
@@ -471,6 +693,56 @@ def test_advice(rule, version, changes, expected):
     if rule == "needs-newer-broker":  # one rule for many settings: only this one is looked at
         said = {where: it for where, it in said.items() if where in expected or not expected}
     assert said == expected
+
+
+def test_a_policy_that_is_switched_off_names_the_queues_and_what_is_lost():
+    stack = read(
+        topology(
+            queues={"x": {}, "y": {}, "c": CLASSIC},
+            policies={
+                "p": {
+                    "pattern": "^[xyc]$",
+                    "definition": {"queue-mode": "lazy", "dead-letter-exchange": "r"},
+                }
+            },
+        )
+    )
+    (said,) = (it.problem for it in lint.check(stack) if it.rule.name == "policy-switched-off")
+    assert "topology.queues.x and 1 more" in said.rule
+    assert "nothing of this policy applies" in said.rule
+    assert "not even its dead-lettering" in said.rule
+    (note,) = (it.problem for it in lint.check(stack) if it.rule.name == "ignored-setting")
+    assert "nothing of its policy" in note.rule
+
+
+def test_lint_works_out_what_the_broker_does():
+    """Each was told wrongly: `drops-oldest` and others go by it."""
+    written = {
+        "overflow": (CLASSIC, {"x-overflow": "reject-publish"}, {}, {"overflow": "drop-head"}),
+        "max-length": (CLASSIC, {"x-max-length": 100}, {"max-length": 5}, {}),
+        "message-ttl": (CLASSIC, {"x-message-ttl": 5000}, {"message-ttl": 1000}, {}),
+        "of-quorum": ({}, {"x-overflow": "drop-head"}, {"overflow": "reject-publish"}, {}),
+    }
+    changes: dict[str, dict[str, object]] = {
+        "queues": {},
+        "policies": {},
+        "operator_policies": {},
+    }
+    for name, (queue, arguments, policy_, operator) in written.items():
+        changes["queues"][name] = {**queue, "arguments": arguments}
+        for kind, definition in (("policies", policy_), ("operator_policies", operator)):
+            if definition:
+                changes[kind][name] = {"pattern": f"^{name}$", "definition": definition}
+    stack = read({"vhost": "v", **changes})
+    assert stack.errors == []
+    ((_, whole),) = stack.whole.items()
+    settings = Context(written=whole, whole=whole, version=None).settings
+    assert settings == {
+        "overflow": {"overflow": "reject-publish"},
+        "max-length": {"max-length": 5},
+        "message-ttl": {"message-ttl": 1000},
+        "of-quorum": {"overflow": "reject-publish"},
+    }
 
 
 def test_every_advice_has_a_case_that_finds_something_and_one_rule_has_one_name():
@@ -898,10 +1170,12 @@ def test_parse_refuses_as_before():
 
 
 def test_yaml_of_the_readme_is_a_stack_without_errors(tmp_path):
-    for text in (ROOT / "README.md").read_text().split("```yaml\n")[1:]:
-        document = text.partition("```")[0]
-        if not document.startswith("config:"):
-            continue
+    documents = [
+        text.partition("```")[0] for text in (ROOT / "README.md").read_text().split("```yaml\n")[1:]
+    ]
+    stacks = [document for document in documents if document.startswith("config:")]
+    assert stacks
+    for document in stacks:
         file = tmp_path / "Pulumi.readme.yaml"
         file.write_text(document)
         assert yaml.safe_load(document)

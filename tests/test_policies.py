@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rabbit_topology import ConfigError, parse, policies, regexes
+from rabbit_topology.effective import Index, Target
 from rabbit_topology.model import Policy, QueueType
 
 
@@ -52,7 +53,7 @@ def test_the_index_finds_what_trying_all_finds(patterns, name):
     expected = [
         key for key, it in written.items() if _compiles(it.pattern) and re.search(it.pattern, name)
     ]
-    assert policies.Index(written).matching("queues", name) == expected
+    assert Index(written).matching(Target(kind="queues", name=name)) == expected
 
 
 def _compiles(pattern):
@@ -79,8 +80,9 @@ def test_the_index_tries_only_patterns_that_begin_as_the_name_does(monkeypatch):
         f"p{number}": Policy(pattern=f"^team-{number}[.]", definition={}) for number in range(500)
     }
     written["all"] = Policy(pattern="x", definition={})
-    index = policies.Index(written)
-    assert sorted(index.matching("queues", "team-7.orders")) == ["all", "p7"]
+    index = Index(written)
+    target = Target(kind="queues", name="team-7.orders")
+    assert sorted(index.matching(target)) == ["all", "p7"]
     assert tried == ["x", "^team-7[.]"]
 
 
@@ -98,13 +100,48 @@ def test_a_policy_for_one_type_is_not_merged_into_another():
             },
         }
     )
-    index = policies.Index(topology.policies)
-    assert index.matching("queues", "a", QueueType.QUORUM) == []
-    assert index.matching("queues", "b", QueueType.CLASSIC) == ["p"]
+    index = Index(topology.policies)
+    quorum, classic = (
+        Target(kind="queues", name=name, type=type_)
+        for name, type_ in (("a", QueueType.QUORUM), ("b", QueueType.CLASSIC))
+    )
+    assert index.matching(quorum) == []
+    assert index.matching(classic) == ["p"]
     made = {
         tuple(it.members): it.policy.definition for it in policies.compile_all(topology).values()
     }
     assert made == {("a",): {"max-length": 1}, ("b",): {"max-length": 1, "expires": 5}}
+
+
+def test_a_key_that_the_type_does_not_know_switches_off_no_settings():
+    mixed = {"dead-letter-exchange": "e", "queue-mode": "lazy"}
+    topology, *_ = parse(
+        {
+            "vhost": "v",
+            "exchanges": {"e": {}},
+            "queues": {
+                "quorum": {"max_length": 1},
+                "classic": {"type": "classic", "max_length": 1},
+                "placed": {"type": "classic", "max_length": 2},
+            },
+            "policies": {
+                "p": {"pattern": "^(quorum|classic)$", "priority": 1, "definition": mixed},
+                "below": {"pattern": "^quorum$", "definition": {"expires": 5}},
+                "placing": {
+                    "pattern": "^placed$",
+                    "definition": {"queue-leader-locator": "balanced", "expires": 6},
+                },
+            },
+        }
+    )
+    made = {
+        tuple(it.members): it.policy.definition for it in policies.compile_all(topology).values()
+    }
+    assert made == {
+        ("quorum",): {"max-length": 1, "expires": 5},
+        ("classic",): {"max-length": 1, **mixed},
+        ("placed",): {"max-length": 2, "expires": 6},  # 3.10 would switch it off for the locator
+    }
 
 
 def problems(**changes):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import Topology, safety
+from rabbit_topology import Topology
 from rabbit_topology.names import own_name
 from tests.test_component import BINDING, EXCHANGE, QUEUE, VHOST, args
 
@@ -35,11 +35,14 @@ def it(deploy):
 @pytest.mark.parametrize(
     ("type_", "name", "before_delete"),
     [
-        (EXCHANGE, "it/v/e", ["rabbit-topology:it:exchange"]),
         (QUEUE, "it/v/kept", ["rabbit-topology:it:queue"]),
+        (EXCHANGE, "it/v/f", ["rabbit-topology:it:exchange"]),
+        (EXCHANGE, "it/v/e", ["rabbit-topology:it:retained-exchange"]),
         (QUEUE, "it/v/left", ["rabbit-topology:it:retained-queue"]),
+        (QUEUE, "it/v/dropped", ["rabbit-topology:it:discarded-queue"]),
         (BINDING, "it/v/e/queue/kept/", ["rabbit-topology:it:binding"]),
-        (BINDING, "it/v/e/queue/left/", ["rabbit-topology:it:free-binding"]),
+        (BINDING, "it/v/e/queue/left/", ["rabbit-topology:it:retained-binding"]),
+        (BINDING, "it/v/e/queue/dropped/", ["rabbit-topology:it:free-binding"]),
         (BINDING, "it/v/e/exchange/f/", ["rabbit-topology:it:free-binding"]),
     ],
 )
@@ -47,13 +50,6 @@ def test_hooks_on_the_wire(it, type_, name, before_delete):
     hooks = it.one(type_, name).hooks
     assert hooks["before_delete"] == before_delete
     assert hooks["after_create"] == ["rabbit-topology:it:after"]
-
-
-@pytest.mark.parametrize(
-    ("type_", "name"), [(QUEUE, "it/v/dropped"), (BINDING, "it/v/e/queue/dropped/")]
-)
-def test_what_may_be_discarded_is_not_guarded(it, type_, name):
-    assert not {"before_delete", "after_create"} & set(it.one(type_, name).hooks)
 
 
 @pytest.mark.parametrize("name", ["kept", "dropped", "left"])
@@ -76,11 +72,3 @@ def test_a_long_name_is_cut_to_what_the_broker_takes_and_stays_unique():
     one, other = (own_name("holding", "ü" * 120 + end) for end in ("one", "two"))
     assert one != other
     assert max(len(one.encode()), len(other.encode())) <= 255
-
-
-def test_a_change_is_named_from_what_to_what():
-    old = {"durable": True, "argumentsJson": '{"x-queue-type":"classic","x-max-priority":5}'}
-    new = {"durable": True, "auto_delete": False, "x-queue-type": "quorum"}
-    assert safety._changes(old, new) == (
-        "x-queue-type: classic -> quorum, x-max-priority: 5 -> none"
-    )

@@ -27,7 +27,17 @@ class Recorder(Broker):
 
     def __init__(self, queues: str, policies: list[dict[str, Any]]) -> None:
         super().__init__(
-            queues=[{"name": it, "type": "quorum"} for it in queues],
+            queues=[
+                {
+                    "name": it,
+                    "type": "quorum",
+                    "durable": True,
+                    "auto_delete": False,
+                    "arguments": {"x-queue-type": "quorum"},
+                    "messages": 50,
+                }
+                for it in queues
+            ],
             policies=policies,
             operator_policies=[],
         )
@@ -44,7 +54,7 @@ class Recorder(Broker):
 def change(deploy, monkeypatch):
     """Run a policy's hook, for a config, on a broker that holds queues with 50 messages each."""
 
-    def run(queues, old, new, on_delete=OnDelete.REFUSE, *, policies=(), bodies=None):
+    def run(queues, old, new, on_delete=OnDelete.REFUSE, *, policies=(), bodies=None, moving=()):
         made = []
         exchanges = {"leads-on": {}, "new": {}}
         topology = {"vhost": "v", "exchanges": exchanges, "queues": queues}
@@ -55,6 +65,7 @@ def change(deploy, monkeypatch):
         monkeypatch.setattr(contents, "read", lambda *_: FILLED)
         hooks = made[0]._guards["v"]
         hooks.access = Access(management=recorder, addresses=[])
+        hooks._moving = set(moving)
         try:
             hooks._change_policy(old, new, on_delete)
         except TopologyError as error:
@@ -93,6 +104,8 @@ def test_who_carries_which_hook(deploy):
     it = deploy(lambda: Topology("it", args(topology)))
     hooks = {one.name.removeprefix("it/v/"): one.hooks for one in it.of(POLICY)}
     hooks["o"] = it.one(OPERATOR_POLICY, "it/v/o").hooks
+    after = {tuple(found.pop("after_create")) for found in hooks.values()}
+    assert after == {("rabbit-topology:it:after-policy",)}
     assert {name: set(map(tuple, found.values())) for name, found in hooks.items()} == {
         name: {(f"rabbit-topology:it:{hook}",)}
         for name, hook in {
@@ -114,6 +127,34 @@ def test_a_queue_that_leaves_a_group_has_its_next_policy_first(change):
     old = inputs("a", "a|b|c", max_length="90")
     new = inputs("a", "a", max_length="90", overflow="reject-publish")
     assert change(queues, old, new) == ([put("b")], None)
+
+
+def test_a_queue_that_is_about_to_be_replaced_keeps_what_it_has_until_then(change):
+    """Its argument comes with its replacement, which the engine may make later."""
+    queues = {
+        "a": {"message_ttl": 1000, "arguments": {"x-dead-letter-exchange": "leads-on"}},
+        "b": {"message_ttl": 1000, "dead_letter": {"exchange": "leads-on"}},
+    }
+    former = {"message-ttl": 1000, "dead-letter-exchange": "leads-on"}
+    old = inputs("a", "a|b", message_ttl="1000", dead_letter_exchange="leads-on")
+    new = inputs("a", "a", message_ttl="1000")
+    there = {
+        "name": f"{PREFIX}a",
+        "pattern": "^(a|b)$",
+        "apply-to": "queues",
+        "priority": 100,
+        "definition": former,
+    }
+    _, refused = change(queues, old, new, policies=[there])
+    assert "queue a: message-ttl" in refused
+    bodies: list[Any] = []
+    written = change(queues, old, new, policies=[there], bodies=bodies, moving={"a"})
+    mark, held = (
+        ("PUT", f"/{kind}/v/rabbit-topology.settings.a") for kind in ("exchanges", "policies")
+    )
+    assert written == ([put("b"), mark, held], None)
+    assert (bodies[2]["pattern"], bodies[2]["definition"]) == ("^a$", former)
+    assert bodies[2]["priority"] > 100
 
 
 def test_it_has_its_old_settings_until_its_new_target_leads_somewhere(change):
@@ -222,7 +263,7 @@ def test_a_policy_of_the_users_is_not_deleted_where_what_is_below_would_drop(cha
 def test_a_preview_only_says_so(deploy, monkeypatch):
     said = []
     monkeypatch.setattr(safety.pulumi, "warn", said.append)
-    monkeypatch.setattr(contents, "quick", lambda *_: FILLED)
+    monkeypatch.setattr(contents, "read", lambda *_: FILLED)
 
     def program():
         topology = {"vhost": "v", "queues": {"a": {"max_length": 10}}}

@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from rabbit_topology import credentials, model, rules_settings
+from rabbit_topology import credentials, model, provider_settings, rules_settings
 
 FOLDER = Path(__file__).parent.parent / "schema"
 
@@ -40,14 +40,6 @@ _SHAPES: dict[str, type[BaseModel]] = {
 _NAMED = ("exchanges", "queues", "super_streams", "policies", "operator_policies", "shovels")
 """Mappings whose keys are names that the provider must be able to read back."""
 
-_PROVIDER = {
-    "endpoint": "The URL of the management API, `https://host:15671`.",
-    "username": "A user of the broker with the tag `administrator`.",
-    "password": "Its password: `pulumi config set --secret rabbitmq:password`.",
-    "cacertFile": "A file with the certificates to trust.",
-    "insecure": "Do not check the endpoint's certificate.",
-}
-
 
 def stack() -> _Json:
     """Return the schema of `Pulumi.<stack>.yaml`."""
@@ -55,6 +47,11 @@ def stack() -> _Json:
     keys: _Json = {f"rabbit-topology:{key}": _described(it) for key, it in _SHAPES.items()}
     for key in keys.keys() - {"rabbit-topology:topology"}:
         keys[key]["$ref"] = f"{_DEFS}{_SHAPES[key.partition(':')[2]].__name__}"
+    keys["rabbit-topology:expect"] = {
+        "description": "What the routes are for: `lint` and `test` fail where it does not hold.",
+        "type": "array",
+        "items": {"$ref": f"{_DEFS}Expectation"},
+    }
     keys["rabbit-topology:base"] = {
         "description": "Topology files that stacks share, relative to the project's folder. The "
         "stack's own keys win.",
@@ -68,9 +65,9 @@ def stack() -> _Json:
         f"{credentials.MIN_SEED} characters: a secret.",
         "anyOf": [{"type": "string", "minLength": credentials.MIN_SEED}, secret],
     }
-    for key, meaning in _PROVIDER.items():
-        plain = {"type": ["boolean", "string"] if key == "insecure" else "string"}
-        keys[f"rabbitmq:{key}"] = {"description": meaning, "anyOf": [plain, secret]}
+    for setting in provider_settings.SETTINGS:
+        plain = {"type": ["boolean", "string"] if setting.key == "insecure" else "string"}
+        keys[setting.path] = {"description": setting.meaning, "anyOf": [plain, secret]}
     config = {
         "type": "object",
         "properties": dict(sorted(keys.items())),
@@ -145,8 +142,9 @@ class _Generate(GenerateJsonSchema):
 
 def _definitions(text: _Json) -> _Json:
     """Return the shapes of the model by name, and `NAME.part` for what merging may leave out."""
+    shapes_of_keys: list[type[BaseModel]] = [*_SHAPES.values(), model.Expectation]
     _, whole = models_json_schema(
-        [(it, "validation") for it in _SHAPES.values()], schema_generator=_Generate
+        [(it, "validation") for it in shapes_of_keys], schema_generator=_Generate
     )
     shapes = {name: _plain(it) for name, it in whole["$defs"].items()}
     plugins = {"type": "string", "pattern": "^x-"}

@@ -52,6 +52,36 @@ def broker(request: pytest.FixtureRequest, start_broker: Callable[[str], Broker]
     return start_broker(request.param)
 
 
+@pytest.fixture(scope="session")
+def start_default_broker() -> Iterator[Callable[[str], Broker]]:
+    """Start a broker by version, once per session, with the statistics it has by default.
+
+    They go round every 5 s, those of quorum queues every 10 s: whatever is judged by them, or must
+    not wait for them, is tested here as well.
+    """
+    with start_once() as start:
+        yield start
+
+
+@pytest.fixture(params=VERSIONS)
+def default_stack(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    engine_env: dict[str, str],
+    start_default_broker: Callable[[str], Broker],
+) -> Stack:
+    """A stack on each of the three versions in turn, with default statistics."""
+    return Stack(tmp_path, engine_env, start_default_broker(request.param))
+
+
+@pytest.fixture
+def one_default_stack(
+    tmp_path: Path, engine_env: dict[str, str], start_default_broker: Callable[[str], Broker]
+) -> Stack:
+    """A stack on one version, with default statistics."""
+    return Stack(tmp_path, engine_env, start_default_broker("4.0"))
+
+
 _numbers = count(1)
 
 

@@ -4,7 +4,9 @@ What is refused, in updates and in previews, and in which words.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -13,8 +15,22 @@ import pytest
 from rabbit_topology.access import Access, LockedError
 from rabbit_topology.urls import parse_host
 from tests.integration.stacks import Stack, connect, fill, management, wait_for
+from toolchain.broker import Broker
 
 SEED = {"e": {}}
+
+
+@pytest.fixture(params=["every second", "as they come"])
+def one_stack(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    engine_env: dict[str, str],
+    start_broker: Callable[[str], Broker],
+    start_default_broker: Callable[[str], Broker],
+) -> Stack:
+    """A stack on one version, with quick statistics and with those that a broker has by default."""
+    start = start_broker if request.param == "every second" else start_default_broker
+    return Stack(tmp_path, engine_env, start("4.0"))
 
 
 def topology(vhost: str, queues: dict[str, Any]) -> dict[str, Any]:

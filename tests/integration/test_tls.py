@@ -83,7 +83,7 @@ def configure(stack: Stack, secured: Secured, kind: str) -> dict[str, Any]:
     topology = {**CONFIG, "queues": {"q": {"type": kind}}}
     stack.configure(
         topology,
-        broker={"hosts": [secured.host], "tls": True},
+        broker={"hosts": [secured.host]},  # with TLS, as the endpoint
         endpoint=secured.endpoint,
         **secured.certificates,
     )

@@ -49,6 +49,7 @@ def test_one_vhost_becomes_two_and_one_again(one_stack: Stack, vhost: str):
         check=False,
     )
     assert "2 of 2 bindings deliver" in proven.stdout, proven.stderr
+    assert f"delivered  vhost {second}: e -[k]-> queue q" in proven.stdout
 
     with connect(stack.broker, second) as connection:
         fill(connection.channel(), "q", 3)

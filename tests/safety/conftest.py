@@ -2,18 +2,20 @@
 Brokers, scale and results of the safety tests.
 
 Those that carry the marker `safety` alone run when it is asked for; ``python -m tests.safety``
-does that, on the full scale, and writes the results.
+does that, on the full scale, in parts, and keeps what each of them measured.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.integration.conftest import engine_env
 from tests.integration.stacks import start_once
+from tests.safety import measured, parts
 from tests.safety.results import Results
 from tests.safety.scenarios import FAST, FULL, Scale
 from toolchain.broker import Broker
@@ -28,20 +30,29 @@ _RESULTS = Results()
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("safety")
     group.addoption("--safety-scale", choices=SCALES, default="fast")
-    group.addoption("--safety-results", type=Path, help="a Markdown file to write")
-    group.addoption("--safety-command", default="", help="what the file says it was made by")
+    group.addoption(
+        "--safety-part", action="append", choices=parts.BY_NAME, help="only these; all by default"
+    )
+    group.addoption("--safety-data", type=Path, help="a file of JSON lines to write as tests run")
 
 
+@pytest.hookimpl(trylast=True)  # markers may still be set by others
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    if "safety" in config.option.markexpr:
-        return
-    long = [
-        item
-        for item in items
-        if item.get_closest_marker("safety") and not item.get_closest_marker("integration")
-    ]
-    config.hook.pytest_deselected(items=long)
-    items[:] = [item for item in items if item not in long]
+    chosen = config.getoption("--safety-part", default=None) or [*parts.BY_NAME]
+    asked = "safety" in config.option.markexpr
+
+    def runs(item: pytest.Item) -> bool:
+        if not item.get_closest_marker("safety"):
+            return True
+        try:
+            part = parts.part_of(item.originalname)
+        except LookupError as error:
+            raise pytest.UsageError(str(error)) from None
+        return part in chosen if asked else bool(item.get_closest_marker("integration"))
+
+    left_out = [item for item in items if not runs(item)]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
 
 
 # Read with a default: where only the root's folder is given, this file is loaded too late for its
@@ -55,20 +66,35 @@ def scale(pytestconfig: pytest.Config) -> Scale:
 
 @pytest.fixture(scope="session")
 def results() -> Results:
-    """What all tests measured; written when the session ends."""
+    """What all tests measure."""
     return _RESULTS
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    _RESULTS.path = config.getoption("--safety-data", default=None)
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    _note(selected=[_name(item.nodeid) for item in session.items])
+
+
+def pytest_runtest_logstart(nodeid: str) -> None:
+    _note(began=_name(nodeid))
+
+
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.failed and "tests/safety/" in report.nodeid:
-        _RESULTS.failures.append(report.nodeid.removeprefix("tests/safety/"))
+    # Setup and teardown say something only if they went wrong.
+    if report.when == "call" or not report.passed:
+        _note(test=_name(report.nodeid), became=report.outcome, seconds=round(report.duration, 1))
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    path = session.config.getoption("--safety-results", default=None)
-    if path:
-        _RESULTS.command = session.config.getoption("--safety-command")
-        _RESULTS.write(path)
+def _note(**line: Any) -> None:
+    if _RESULTS.path:
+        measured.add(_RESULTS.path, **line)
+
+
+def _name(nodeid: str) -> str:
+    return nodeid.removeprefix("tests/safety/")
 
 
 @pytest.fixture(scope="session")

@@ -39,7 +39,7 @@ class Run:
         command: str = "up",
         say: Callable[[str], None] | None = None,
     ) -> None:
-        self._mark = f"PULUMI_BACKEND_URL={stack.env['PULUMI_BACKEND_URL']}".encode()
+        self._mark = f"PULUMI_BACKEND_URL={stack.env['PULUMI_BACKEND_URL']}"
         self._say = say
         self.lines: list[str] = []
         self.started = time.monotonic()
@@ -79,30 +79,41 @@ class Run:
 
         They are known by their environment, since some have a process group of their own.
         """
-        killed = set()
-        while found := self._processes():
-            for pid in found:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            killed |= found
-            self.process.poll()
+        killed = kill_all(self._mark, between=self.process.poll)
         self.process.wait()
         return len(killed)
-
-    def _processes(self) -> set[int]:
-        found = set()
-        for folder in Path("/proc").iterdir():
-            if folder.name.isdigit():
-                with suppress(OSError):
-                    if self._mark in (folder / "environ").read_bytes().split(b"\0"):
-                        found.add(int(folder.name))
-        return found
 
     def _read(self) -> None:
         for line in self.process.stdout or ():
             self.lines.append(line)
             if self._say:
                 self._say(line.rstrip())
+
+
+def kill_all(mark: str, between: Callable[[], object] = lambda: None) -> set[int]:
+    """Kill every process with a line, such as ``NAME=value``, in its environment; return their ids.
+
+    Those that they start meanwhile are killed as well. ``between`` takes note of children that
+    have ended: else they would be seen, as what is left of them, for ever.
+    """
+    killed: set[int] = set()
+    while marked := _with_environment(mark):
+        for pid in marked:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= marked
+        between()
+    return killed
+
+
+def _with_environment(mark: str) -> set[int]:
+    marked = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            with suppress(OSError):
+                if mark.encode() in (folder / "environ").read_bytes().split(b"\0"):
+                    marked.add(int(folder.name))
+    return marked
 
 
 def kill_points(count: int, seed: int, duration: float) -> list[float]:

@@ -155,22 +155,28 @@ class Report:
         return not self.lost and not self.altered
 
     @property
-    def figures(self) -> tuple[str, ...]:
-        """The figures under `HEADINGS`."""
-        return (
-            f"{self.confirmed:,}",
-            f"{self.rate:,.0f}",
-            f"{self.delivered:,}",
-            f"{self.lost:,}",
-            f"{self.twice:,}",
-            f"{self.redelivered:,}",
-            f"{self.republished:,}",
-            f"{self.out_of_order:,}",
-            f"{self.altered.total():,}",
-            f"{self.returned:,}",
-            f"{self.longest_gap:.2f}",
-            f"{self.seconds:.1f}",
+    def numbers(self) -> dict[str, float]:
+        """The figures by their headings."""
+        numbers = (
+            self.confirmed,
+            self.rate,
+            self.delivered,
+            self.lost,
+            self.twice,
+            self.redelivered,
+            self.republished,
+            self.out_of_order,
+            self.altered.total(),
+            self.returned,
+            self.longest_gap,
+            self.seconds,
         )
+        return dict(zip(self.HEADINGS, numbers, strict=True))
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The figures under `HEADINGS`, as text."""
+        return written(self.numbers)
 
     def __str__(self) -> str:
         pairs = zip(self.HEADINGS, self.figures, strict=True)
@@ -189,16 +195,11 @@ class Report:
         lines += [f"{what}: {one}" for what, found in self.examples.items() for one in found]
         return "\n".join(lines)
 
-    def markdown(self, *first: str) -> str:
-        """Return a row of a table; ``first`` are the cells before the figures."""
-        return "| " + " | ".join((*first, *self.figures)) + " |"
 
-    @classmethod
-    def markdown_head(cls, *first: str) -> str:
-        """Return heading and rule of the table whose rows `markdown` gives."""
-        cells = (*first, *cls.HEADINGS)
-        rule = ["---"] * len(first) + ["---:"] * len(cls.HEADINGS)
-        return "| " + " | ".join(cells) + " |\n| " + " | ".join(rule) + " |"
+def written(numbers: Mapping[str, float]) -> tuple[str, ...]:
+    """Return figures as text, by their headings: whole numbers but for rates and seconds."""
+    formats = {"messages/s": ",.0f", "longest gap, s": ".2f", "seconds": ".1f"}
+    return tuple(format(number, formats.get(name, ",")) for name, number in numbers.items())
 
 
 def compare(folder: Path, queues: Sequence[str], publications: Sequence[Publication]) -> Report:

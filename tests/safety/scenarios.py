@@ -44,6 +44,8 @@ class Scale:
     """Messages per second where a figure is about many messages."""
     replacements: int
     """In a row, under ``top_rate``."""
+    kill_rate: float
+    """Messages per second where runs and brokers are killed: one figure is then one kill."""
     at_rest: int
     """Messages in a queue that nobody consumes."""
     queues_at_once: int
@@ -59,6 +61,7 @@ FAST = Scale(
     rate=500,
     top_rate=3300,
     replacements=2,
+    kill_rate=500,
     at_rest=10_000,
     queues_at_once=5,
     random_kills=2,
@@ -69,6 +72,7 @@ FULL = Scale(
     rate=1000,
     top_rate=3500,
     replacements=20,
+    kill_rate=500,
     at_rest=100_000,
     queues_at_once=20,
     random_kills=6,

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.integration.stacks import Stack
-from tests.safety.checkpoints import Kills
+from tests.safety.checkpoints import ENDED, Kills
+from tests.safety.results import Results
 from toolchain.broker import Broker
 
 KILLS = 30
@@ -17,11 +18,14 @@ KILLS = 30
 
 @pytest.mark.safety
 def test_killed_updates_and_destroys_are_completed_by_the_next_run(
-    tmp_path: Path, engine_env: dict[str, str], broker_4_0: Broker, vhost: str
+    tmp_path: Path, engine_env: dict[str, str], broker_4_0: Broker, vhost: str, results: Results
 ) -> None:
     kills = Kills(stack=Stack(tmp_path, engine_env, broker_4_0), vhost=vhost, size=12)
     kills.start()
-    kills.kill_updates(KILLS, seed=1)
-    kills.kill_destroys(KILLS, seed=1)
-    print(*kills.said, sep="\n")
+    try:
+        kills.kill_updates(KILLS, seed=1)
+        kills.kill_destroys(KILLS, seed=1)
+    finally:
+        for line in kills.said:
+            results.saved(broker_4_0.version, line, struck=ENDED not in line)
     assert kills.struck >= 2 * KILLS - 6, kills.said  # the last change may be a run's last act

@@ -1,0 +1,40 @@
+"""
+The packages that only read a config: nothing that deploys, or decides about messages, knows them.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "rabbit_topology"
+
+
+@pytest.mark.parametrize(
+    ("name", "known_to"),
+    [
+        ("routes", {"__main__.py", "lint_files.py", "describe"}),
+        ("describe", {"__main__.py"}),
+    ],
+)
+def test_nothing_that_deploys_imports_it(name, known_to):
+    importers = {
+        file.relative_to(PACKAGE).parts[0]
+        for file in PACKAGE.rglob("*.py")
+        if f"rabbit_topology.{name}" in file.read_text()
+    }
+    assert importers - {name} == known_to
+
+
+@pytest.mark.parametrize("name", ["routes", "describe"])
+def test_a_deployment_does_not_load_it(name):
+    program = (
+        "import sys, rabbit_topology, rabbit_topology.config, rabbit_topology.preflight\n"
+        "import rabbit_topology.component, rabbit_topology.safety\n"
+        f"sys.exit(any(name.startswith('rabbit_topology.{name}') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
