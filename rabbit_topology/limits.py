@@ -38,8 +38,11 @@ _SECONDS = {"Y": 31_536_000, "M": 2_592_000, "D": 86_400, "h": 3600, "m": 60, "s
 _SIDE_BY_SIDE = 32
 """So many queues are asked at once: each may have to wait for the broker's statistics."""
 
-STATISTICS_SECONDS = 15.0
+STATISTICS_SECONDS = 30.0
 """How long the statistics may take to count what the queue itself counts."""
+
+_ROUND_SECONDS = 5.5
+"""In this time the management plugin collects each of its tables at least once, by default."""
 
 
 def policy(name: str, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -317,25 +320,35 @@ def _bytes(
     """Return the bytes that wait in a queue which holds what is ``found``; None if not known.
 
     They stand in the statistics alone, which lag: those are believed that count as many messages
-    as the queue itself does, and at least as many that are neither ready nor held. Without
-    patience they are taken as they are, and one that counts no messages yet says nothing.
+    as the queue itself does, and at least as many that are neither ready nor held. Bytes and
+    messages are collected apart from each other: two looks must agree between which all are
+    collected once. Without patience the numbers are taken as they are, unless they say that
+    messages have no bytes at all.
     Bytes of delayed messages are among the ready ones, those of dead letters are not.
     """
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + (patience or STATISTICS_SECONDS)
     others = found.undelivered - found.ready
+    agreed: float | None = None
     while True:
         described = access.management.get(access.path("queues", vhost, queue))
         held: int | None = described.get("message_bytes_ready")
         if held is not None:
             held += described.get("message_bytes_dlx") or 0
         ready, count = described.get("messages_ready"), Count.of(described)
-        if not patience:
-            return held if (count and count.messages) or not found.undelivered else None
+        if not patience and (held or not found.undelivered):
+            return held
         counted = count.messages - count.ready - count.unacknowledged if count else 0
         known = held is not None and counted >= others
-        if known and ready == contents.ready(access, vhost, queue):
-            return held
-        if time.monotonic() > deadline:
+        try:
+            agrees = known and ready == contents.ready(access, vhost, queue)
+        except NoAmqpError:
+            return None
+        looked = time.monotonic()
+        if agrees:
+            agreed = agreed or looked
+            if looked >= agreed + _ROUND_SECONDS:
+                return held
+        if looked > deadline:
             return None
         time.sleep(0.25)
 

@@ -28,6 +28,9 @@ _POLL_SECONDS = 0.05
 _REPORT_SECONDS = 2.0
 _STILL_SECONDS = 2.0
 """A shovel that moves nothing for so long waits for messages that consumers have taken."""
+_LATE_SECONDS = 5.0
+"""How long a shovel may take to consume from its source: the broker can lose one that it is told to
+start while it still stops another of that name."""
 _REJECTED_SECONDS = 0.2
 """How long to leave a target alone that takes none."""
 
@@ -102,6 +105,8 @@ def move(
                 reported = now
             if not left and now - changed > _STILL_SECONDS:
                 _stop(access, path)  # consumers took what it still counts on
+            elif now - changed > _LATE_SECONDS and not contents.consumers(access, vhost, source):
+                _stop(access, path)  # it does not run, and so holds no message: once more
             elif now - max(changed, progress) > patience:
                 break
         left = contents.ready(access, vhost, source)

@@ -49,8 +49,27 @@ def policy(name="p", *, pattern="^q$", priority=100, apply_to="queues", **defini
     }
 
 
+class Clock:
+    """Time that passes while somebody sleeps."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
 @pytest.fixture
-def lost(monkeypatch):
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(limits, "time", clock)
+    return clock
+
+
+@pytest.fixture
+def lost(monkeypatch, clock):
     """Return what a change of a policy would take from queues, by queue."""
 
     def run(
@@ -65,11 +84,12 @@ def lost(monkeypatch):
         operator=False,
         vhost="v",
         version=(4, 0, 5),
-        patience=0.01,
+        patience=limits.STATISTICS_SECONDS,
+        row=dict,
         **described,
     ):
         queues = [
-            {"name": it, "type": kind, "arguments": arguments or {}, **described}
+            row({"name": it, "type": kind, "arguments": arguments or {}, **described})
             for it in ("q", "other", "rabbit-topology.holding.q")
         ]
         broker = Broker(
@@ -301,6 +321,20 @@ def test_bytes_are_believed_only_where_they_count_as_many_messages(lost):
     assert lost(new, messages_ready=50, message_bytes_ready=10) == {}
     for stale in ({}, {"messages_ready": 49, "message_bytes_ready": 10}):
         assert "how many bytes it holds is not known" in lost(new, **stale)["q"]
+
+
+@pytest.mark.parametrize("patience", [0.0, limits.STATISTICS_SECONDS])
+def test_bytes_are_collected_apart_from_messages(lost, clock, patience):
+    """Two looks must agree between which bytes are collected."""
+
+    class Row(dict):
+        def get(self, key, default=None):
+            late = key == "message_bytes_ready" and clock.now > 5
+            return 60 if late else super().get(key, default)
+
+    row = {"messages": 50, "messages_ready": 50, "message_bytes_ready": 0}
+    told = lost(policy(max_length_bytes=10), row=Row, patience=patience, **row)
+    assert "it holds 60 bytes" in told["q"]
 
 
 def test_a_preview_takes_bytes_as_they_are_unless_nothing_is_counted_yet(lost):

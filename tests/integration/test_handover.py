@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rabbit_topology import contents, handover, parse, recovery
+from rabbit_topology import contents, handover, parse, recovery, shovel
 from rabbit_topology.access import LOCK_QUEUE, Access
 from rabbit_topology.contents import Contents
 from rabbit_topology.errors import BrokerError
@@ -215,6 +215,34 @@ def test_a_consumer_that_has_the_queue_for_itself_is_not_waited_for_without_end(
     wait_for(lambda: contents.ready(small.access, small.name, "q") == MESSAGES, "given back")
     numbers = [number for number, _ in drain(small.channel, "q")]
     assert numbers == list(range(MESSAGES))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_shovel_that_never_consumes_is_started_again(
+    vhost_on: Callable[..., Vhost], version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    it = vhost_on(version)
+    fill(it.channel, "q", MESSAGES)
+    start, starts = shovel._start, 0
+
+    def lost_at_first(*arguments: Any, until: str) -> None:
+        nonlocal starts
+        starts += 1
+        if starts > 1:
+            start(*arguments, until=until)
+            return
+        uri = "amqp://127.0.0.1:1"  # where nobody listens: the broker lists it, and it never runs
+        nothing = {"src-uri": uri, "src-queue": "q", "dest-uri": uri, "dest-exchange": "target"}
+        path = shovel._path(it.access, it.name, "q")
+        it.access.management.request("PUT", path, {"value": nothing})
+
+    monkeypatch.setattr(shovel, "_start", lost_at_first)
+    it.channel.exchange_declare("target", "fanout")
+    it.queue("target", {})
+    it.channel.queue_bind("target", "target")
+    shovel.move(it.access, it.name, "q", "target", what="", report=it.reports.append, patience=60.0)
+    assert starts == 2
+    assert [number for number, _ in drain(it.channel, "target")] == list(range(MESSAGES))
 
 
 # What comes by name, with no publisher that would notice
