@@ -28,6 +28,13 @@ __all__ = ["Broker", "BrokerError", "answers"]
 
 _READY_SECONDS = 120
 
+_TRIES = 3
+"""So often are other ports tried: Erlang takes some seconds until it listens on them."""
+
+_TAKEN = "eaddrinuse"
+
+_FOLDER_PREFIX = "rabbit-topology-"
+
 
 def _silent(_line: str) -> None:
     """Report nothing."""
@@ -102,23 +109,28 @@ class Broker:
         for port in ports or ():
             if not is_free(port):
                 raise BrokerError(f"port {port} of 127.0.0.1 is in use")
-        epmd_port, *free = free_ports(1 + 3 * nodes, taken=ports or ())
-        folder = state.absolute() if state else Path(tempfile.mkdtemp(prefix="rabbit-topology-"))
-        broker = cls(
-            server=server,
-            folder=folder,
-            nodes=plan(folder, nodes, ports, free),
-            epmd_port=epmd_port,
-            keep=keep,
-            detached=detached,
-        )
-        broker._temporary = state is None
-        try:
-            broker._start(config or {}, advanced or {}, plugins, report)
-        except BaseException:
-            broker.stop()
-            raise
-        return broker
+        for left in reversed(range(_TRIES)):
+            epmd_port, *free = free_ports(1 + 3 * nodes, taken=ports or ())
+            folder = state.absolute() if state else Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
+            broker = cls(
+                server=server,
+                folder=folder,
+                nodes=plan(folder, nodes, ports, free),
+                epmd_port=epmd_port,
+                keep=keep,
+                detached=detached,
+            )
+            broker._temporary = state is None
+            try:
+                broker._start(config or {}, advanced or {}, plugins, report)
+            except BaseException as error:
+                broker.stop()
+                if not (left and isinstance(error, BrokerError) and _TAKEN in str(error)):
+                    raise
+                report("a port was taken by somebody else meanwhile; trying others")
+            else:
+                return broker
+        raise AssertionError("the last try returns or raises")
 
     @property
     def endpoint(self) -> str:
@@ -239,7 +251,9 @@ class Broker:
             for node in waiting:
                 if not node.alive():
                     raise BrokerError(f"{node.name} ended while starting:\n{node.complaint()}")
-            if version := ready(first.endpoint, self.username, self.password, len(nodes)):
+            if version := ready(
+                first.endpoint, self.username, self.password, first.amqp_port, len(nodes)
+            ):
                 self.version = version
                 waiting.pop(0)
             elif time.monotonic() > deadline:

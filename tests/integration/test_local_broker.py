@@ -5,19 +5,21 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from toolchain import detached
 from toolchain.broker import Broker, BrokerError, answers
-from toolchain.ports import is_free
+from toolchain.ports import free_ports, is_free
 from toolchain.server import from_debian
 
 pytestmark = pytest.mark.integration
@@ -54,6 +56,28 @@ def listening(pids: set[int]) -> set[tuple[str, int]]:
                 address, port = fields[1].split(":")
                 found.add((address, int(port, 16)))
     return found
+
+
+def test_a_port_that_is_taken_while_a_broker_starts_is_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen: list[list[int]] = []
+    with ExitStack() as taken:
+
+        def taken_at_first(count: int, taken_too: Collection[int] = (), **_: object) -> list[int]:
+            chosen.append(free_ports(count, taken_too))
+            if len(chosen) == 1:
+                listener = taken.enter_context(socket.socket())
+                listener.bind(("127.0.0.1", chosen[0][1]))  # AMQP's
+                listener.listen()
+            return chosen[-1]
+
+        monkeypatch.setattr("toolchain.broker.free_ports", taken_at_first)
+        said: list[str] = []
+        with Broker.start(version="4.0", report=said.append) as broker:
+            assert len(chosen) == 2
+            assert broker.nodes[0].amqp_port == chosen[1][1]
+    assert "a port was taken by somebody else meanwhile; trying others" in said
 
 
 LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
