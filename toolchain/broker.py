@@ -251,9 +251,7 @@ class Broker:
             for node in waiting:
                 if not node.alive():
                     raise BrokerError(f"{node.name} ended while starting:\n{node.complaint()}")
-            if version := ready(
-                first.endpoint, self.username, self.password, first.amqp_port, len(nodes)
-            ):
+            if version := ready(first.endpoint, self.username, self.password, len(nodes)):
                 self.version = version
                 waiting.pop(0)
             elif time.monotonic() > deadline:

@@ -10,9 +10,6 @@ from toolchain.errors import BrokerError
 from toolchain.management import ready
 from toolchain.node import PLUGINS
 
-_AMQP = 5672
-"""RabbitMQ's port in the container."""
-
 _READY_SECONDS = 120
 
 
@@ -41,7 +38,7 @@ def run_command(container: str, version: str, ports: tuple[int, int]) -> list[st
         f"--name={container}",
         # RabbitMQ's data is under the name of its host.
         "--hostname=rabbit",
-        f"--publish=127.0.0.1:{amqp}:{_AMQP}",
+        f"--publish=127.0.0.1:{amqp}:5672",
         f"--publish=127.0.0.1:{management}:15672",
         f"rabbitmq:{version}-management",
     ]
@@ -55,7 +52,7 @@ def start(container: str, version: str, ports: tuple[int, int]) -> str:
     if _docker("start", container).returncode:
         _check(_docker(*run_command(container, version, ports)))
     deadline = time.monotonic() + _READY_SECONDS
-    while not (found := ready(f"http://127.0.0.1:{ports[1]}", "guest", "guest", _AMQP)):
+    while not (found := ready(f"http://127.0.0.1:{ports[1]}", "guest", "guest")):
         if not running(container) or time.monotonic() > deadline:
             log = _docker("logs", "--tail=15", container)
             raise BrokerError(f"{container} does not get ready:\n{log.stdout}{log.stderr}")

@@ -11,6 +11,8 @@ from typing import Any
 
 from toolchain.errors import BrokerError
 
+_AMQP = ("amqp", "amqp/ssl")
+
 
 def get(endpoint: str, path: str, username: str, password: str, timeout: float) -> Any:
     """Return the decoded JSON of GET `endpoint` + `path`.
@@ -30,21 +32,18 @@ def get(endpoint: str, path: str, username: str, password: str, timeout: float) 
         return json.load(response)
 
 
-def ready(
-    endpoint: str, username: str, password: str, amqp_port: int, nodes: int = 1
-) -> str | None:
+def ready(endpoint: str, username: str, password: str, nodes: int = 1) -> str | None:
     """Return the version of a broker that works with that many nodes; None if not (yet)."""
     # An HTTP error is an OSError too.
     with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
         get(endpoint, "/api/health/checks/local-alarms", username, password, timeout=5)
-        # It answers before it listens for AMQP, which may fail.
-        listens = f"/api/health/checks/port-listener/{amqp_port}"
-        get(endpoint, listens, username, password, timeout=5)
         # 4.3 answers this with an error for a moment after the check above is passed.
-        version = get(endpoint, "/api/overview", username, password, timeout=5)["rabbitmq_version"]
+        overview = get(endpoint, "/api/overview", username, password, timeout=5)
+        # It answers before it listens for AMQP, which may fail.
+        listen = {it["node"] for it in overview["listeners"] if it["protocol"] in _AMQP}
         found = get(endpoint, "/api/nodes", username, password, timeout=5)
-        if sum(node["running"] for node in found) == nodes:
-            return str(version)
+        if len(listen) == sum(node["running"] for node in found) == nodes:
+            return str(overview["rabbitmq_version"])
     return None
 
 
