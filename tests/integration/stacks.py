@@ -11,9 +11,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import Any
 from urllib.parse import quote
 
@@ -329,6 +331,33 @@ def wait_for(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"still not: {what}"
         time.sleep(0.02)
+
+
+@contextmanager
+def publishing(
+    broker: Broker, vhost: str, exchange: str, key: str, path: str, statistic: str
+) -> Iterator[None]:
+    """Publish all the time; go on once the statistic of a queue or exchange knows of it."""
+    ended = Event()
+
+    def publish() -> None:
+        with connect(broker, vhost) as connection:
+            channel = connection.channel()
+            while not ended.wait(0.01):
+                channel.basic_publish(exchange, key, b"x")
+
+    def known() -> object:
+        statistics = management(broker).get(path).get("message_stats", {})
+        return statistics.get(f"{statistic}_details", {}).get("rate")
+
+    with ThreadPoolExecutor() as threads:
+        published = threads.submit(publish)
+        try:
+            wait_for(known, "the broker knows what is published")
+            yield
+        finally:
+            ended.set()
+        published.result()
 
 
 def read_stream(channel: BlockingChannel, stream: str, count: int) -> list[int]:

@@ -9,16 +9,14 @@ back an update has nothing to do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 
-from tests.integration.stacks import Stack, connect, fill, held, management, wait_for
+from tests.integration.stacks import Stack, connect, fill, held, management, publishing
 from toolchain.broker import Broker
 from toolchain.ports import free_ports
 
@@ -139,26 +137,8 @@ def their_queue(stack: Stack, vhost: str) -> Iterator[None]:
 
 @contextmanager
 def published_by_name(stack: Stack, vhost: str) -> Iterator[None]:
-    ended = Event()
-
-    def publish() -> None:
-        with connect(stack.broker, vhost) as connection:
-            channel = connection.channel()
-            while not ended.wait(0.01):
-                channel.basic_publish("", "q", b"by name")
-
-    def rate() -> object:
-        known = management(stack.broker).get(f"/queues/{vhost}/q").get("message_stats", {})
-        return known.get("publish_details", {}).get("rate")
-
-    with ThreadPoolExecutor() as threads:
-        published = threads.submit(publish)
-        try:
-            wait_for(rate, "the broker knows that the queue is published to")
-            yield
-        finally:
-            ended.set()
-        published.result()
+    with publishing(stack.broker, vhost, "", "q", f"/queues/{vhost}/q", "publish"):
+        yield
 
 
 WAITS = {

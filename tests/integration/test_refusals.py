@@ -5,16 +5,14 @@ What is refused, in updates and in previews, and in which words.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 from typing import Any
 
 import pytest
 
 from rabbit_topology.access import Access, LockedError
 from rabbit_topology.urls import parse_host
-from tests.integration.stacks import Stack, connect, fill, management, wait_for
+from tests.integration.stacks import Stack, connect, fill, management, publishing
 from toolchain.broker import Broker
 
 SEED = {"e": {}}
@@ -183,26 +181,9 @@ def test_a_preview_names_traffic_that_would_be_cut_off(one_stack: Stack, vhost: 
     one_stack.configure(
         {"vhost": vhost, "exchanges": {}, "queues": {"q": {"on_delete": "discard"}, "other": {}}}
     )
-    seen = Event()
-
-    def publish() -> None:
-        with connect(one_stack.broker, vhost) as connection:
-            channel = connection.channel()
-            while not seen.wait(0.01):
-                channel.basic_publish("e", "q", b"x")
-
-    def rate() -> object:
-        known = management(one_stack.broker).get(f"/exchanges/{vhost}/e").get("message_stats", {})
-        return known.get("publish_in_details", {}).get("rate")
-
-    with ThreadPoolExecutor() as threads:
-        published = threads.submit(publish)
-        try:
-            wait_for(rate, "the broker knows of the traffic")
-            text = one_stack.preview().text
-        finally:
-            seen.set()
-        published.result()
+    exchange = f"/exchanges/{vhost}/e"
+    with publishing(one_stack.broker, vhost, "e", "q", exchange, "publish_in"):
+        text = one_stack.preview().text
     assert "exchange e is removed while" in text
     assert "messages/s" in text
 
