@@ -29,7 +29,7 @@ __all__ = ["Broker", "BrokerError", "answers"]
 _READY_SECONDS = 120
 
 _TRIES = 3
-"""So often are other ports tried: Erlang takes some seconds until it listens on them."""
+"""With so many choices of ports: Erlang takes some seconds until it listens on them."""
 
 _TAKEN = "eaddrinuse"
 
@@ -106,10 +106,11 @@ class Broker:
         become ready; the text holds the errors in its log. Nothing is then left running.
         """
         server = server or from_debian(version, report)
-        for port in ports or ():
-            if not is_free(port):
-                raise BrokerError(f"port {port} of 127.0.0.1 is in use")
-        for left in reversed(range(_TRIES)):
+        tries = 0
+        while True:
+            for port in ports or ():
+                if not is_free(port):
+                    raise BrokerError(f"port {port} of 127.0.0.1 is in use")
             epmd_port, *free = free_ports(1 + 3 * nodes, taken=ports or ())
             folder = state.absolute() if state else Path(tempfile.mkdtemp(prefix=_FOLDER_PREFIX))
             broker = cls(
@@ -125,12 +126,13 @@ class Broker:
                 broker._start(config or {}, advanced or {}, plugins, report)
             except BaseException as error:
                 broker.stop()
-                if not (left and isinstance(error, BrokerError) and _TAKEN in str(error)):
+                tries += 1
+                taken = isinstance(error, BrokerError) and _TAKEN in str(error)
+                if not taken or tries == _TRIES:
                     raise
                 report("a port was taken by somebody else meanwhile; trying others")
             else:
                 return broker
-        raise AssertionError("the last try returns or raises")
 
     @property
     def endpoint(self) -> str:
