@@ -4,8 +4,9 @@ The Pulumi program: one stack's config becomes a RabbitMQ topology, and its outp
 
 import pulumi
 
-from rabbit_topology import Topology, config, pace, preflight
+from rabbit_topology import Topology, config, interrupt, pace, preflight
 
+interrupt.listen()
 pace.start()
 access, args, stack = config.load()
 preflight.check(access, args.topologies, stack, secret=config.is_secret())

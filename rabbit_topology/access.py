@@ -243,7 +243,67 @@ class Access:
             "q" if it["destination_type"] == "queue" else "e",
             it["destination"],
         )
-        self.bind(vhost, source or it["source"], kind, name, it["routing_key"], it["arguments"])
+        ends = (source or it["source"], kind, name)
+        if any(_has_number(value) for value in it["arguments"].values() if not _is_number(value)):
+            self._copy_types(vhost, it, *ends)
+        else:
+            self.bind(vhost, *ends, it["routing_key"], it["arguments"])
+
+    def _copy_types(
+        self, vhost: str, it: Mapping[str, Any], source: str, kind: str, name: str
+    ) -> None:
+        """Copy a binding with numbers of the same AMQP types within its lists and tables.
+
+        There the broker tells apart numbers of different types, which the management API does not
+        name. It makes long ones; AMQP clients mostly make those as short as they can be.
+        """
+        arguments, key = it["arguments"], it["routing_key"]
+        before = self._copies(vhost, it, source, kind, name)
+        if it["properties_key"] in before:
+            return
+        for bind in (self.bind, self._bind_over_amqp):
+            bind(vhost, source, kind, name, key, arguments)
+            copies = self._copies(vhost, it, source, kind, name)
+            if it["properties_key"] in copies or copies.keys() == before.keys():
+                return  # in the latter case one of the ends is gone
+            for other in copies.keys() - before.keys():
+                self.unbind(vhost, copies[other])
+        raise BrokerError(
+            self.management.endpoint,
+            f"the binding {it['source']} -[{key}]-> {it['destination']} cannot be made again just "
+            f"as it is: its arguments {arguments} have numbers of a type in them that nothing here "
+            "can write. Remove it meanwhile, or have it made with other numbers",
+        )
+
+    def _bind_over_amqp(
+        self,
+        vhost: str,
+        source: str,
+        kind: str,
+        destination: str,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        with self.channel(vhost) as channel:
+            if kind == "q":
+                channel.queue_bind(destination, source, key, dict(arguments))
+            else:
+                channel.exchange_bind(destination, source, key, dict(arguments))
+
+    def _copies(
+        self, vhost: str, it: Mapping[str, Any], source: str, kind: str, name: str
+    ) -> dict[str, dict[str, Any]]:
+        """Return the bindings that look like ``it``, by the key in which types count."""
+        try:
+            listed = self.management.get(self.path("bindings", vhost, "e", source, kind, name))
+        except NotFoundError:
+            return {}
+        alike = ("routing_key", "arguments")
+        return {
+            one["properties_key"]: one
+            for one in listed
+            if all(one[field_] == it[field_] for field_ in alike)
+        }
 
     def unbind(self, vhost: str, it: Mapping[str, Any]) -> None:
         """Remove one binding as `bindings` lists it."""
@@ -472,6 +532,19 @@ class Access:
             stack_timeout=_CONNECT_SECONDS * 2,
             client_properties={"connection_name": "rabbit-topology"},
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _has_number(value: object) -> bool:
+    match value:
+        case Mapping():
+            return any(map(_has_number, value.values()))
+        case list():
+            return any(map(_has_number, value))
+    return _is_number(value)
 
 
 def _policies(operator: bool) -> str:

@@ -43,8 +43,8 @@ STREAM_PATIENCE_SECONDS = 1.5
 
 STRATEGY = "dead-letter-strategy"
 _AT_LEAST_ONCE = DeadLetterStrategy.AT_LEAST_ONCE.value
-_TARGET, _TARGET_KEY = "dead-letter-exchange", "dead-letter-routing-key"
-_LIFETIME_KEYS = ("message-ttl", _TARGET, _TARGET_KEY, STRATEGY)
+TARGET, _TARGET_KEY = "dead-letter-exchange", "dead-letter-routing-key"
+_LIFETIME_KEYS = ("message-ttl", TARGET, _TARGET_KEY, STRATEGY)
 
 TOTALS = "disable_stats=true&enable_queue_totals=true"
 """The query by which the management API asks the queues themselves."""
@@ -411,7 +411,7 @@ def dead_lettering(access: Access, vhost: str, exchange: str) -> Iterator[tuple[
         ways = {
             outcome.get(_TARGET_KEY)
             for outcome in _lifetimes(queue, rules)
-            if outcome.get(_TARGET) == exchange
+            if outcome.get(TARGET) == exchange
         }
         if not ways:
             continue

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import pulumi
 from pika.exceptions import AMQPError
 
-from rabbit_topology import inputs
+from rabbit_topology import inputs, interrupt
 from rabbit_topology.access import Access
 from rabbit_topology.children import Children
 from rabbit_topology.errors import BrokerError, TopologyError
@@ -94,6 +94,9 @@ class Guard(Protocol):
     async def after_policy(self, new: Inputs, *, operator: bool) -> None:
         """Finish a replacement, after a policy was created."""
 
+    async def after_deletion(self, old: Inputs) -> None:
+        """Go on with a replacement, after a queue or exchange was deleted."""
+
     async def after(self, new: Inputs) -> None:
         """Finish a replacement, after a queue, exchange or binding was created."""
 
@@ -148,6 +151,9 @@ class Hooks:
                 (None, "operator-policy"),
             )
         }
+        self.after_deletion = self._hook(
+            "after-deletion", self._run_after_deletion, on_dry_run=False
+        )
         self.after = self._hook("after", self._run_after, on_dry_run=False)
         self.after_policy = self._hook("after-policy", self._run_after_policy, on_dry_run=False)
         self.read_again = pulumi.ErrorHook(f"rabbit-topology:{name}:read-again", _read_again)
@@ -211,6 +217,11 @@ class Hooks:
         announce(self._settings, f"{text}; `pulumi up` will refuse")
         return True
 
+    async def _run_after_deletion(self, args: pulumi.ResourceHookArgs) -> None:
+        old = args.old_inputs or {}
+        guard = await self._guard(old["vhost"])
+        await guard.after_deletion(old)
+
     async def _run_after(self, args: pulumi.ResourceHookArgs) -> None:
         new = args.new_inputs or {}
         guard = await self._guard(new["vhost"])
@@ -262,7 +273,8 @@ class Hooks:
 
         async def run(args: pulumi.ResourceHookArgs) -> None:
             try:
-                await function(args)
+                with interrupt.at_work():
+                    await function(args)
             except AMQPError as error:
                 raise TopologyError(f"the broker closed the AMQP connection: {error!r}") from None
             except UnreachableError as error:

@@ -18,6 +18,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pika.exceptions import ChannelClosedByBroker
+
 from rabbit_topology import contents, handover
 from rabbit_topology.access import Access
 from rabbit_topology.effective import Index, Target
@@ -26,6 +28,11 @@ from rabbit_topology.model import ByName, Exchange, Route
 from rabbit_topology.names import own_name
 
 ALTERNATE = "alternate-exchange"
+
+_REDECLARED = 20
+"""So often is an exchange replaced again that a client has declared when it was deleted."""
+
+_PRECONDITION_FAILED = 406
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +133,49 @@ class Overlap:
         self.access.override_policy(self.vhost, self.stand_in, self.name, "exchanges", definition)
         self.report(f"exchange {self.name}: {self.stand_in} routes for it while it is replaced")
 
+    def renew(self, new: Exchange, outgoing: Sequence[Route]) -> None:
+        """Declare the exchange, which was just deleted, and give back.
+
+        What a client has declared under its name meanwhile is replaced as well.
+
+        Raises:
+            BrokerError: The broker cannot be asked, or refuses.
+        """
+        for _ in range(_REDECLARED):
+            try:
+                self.access.declare("exchanges", self.vhost, self.name, new.declaration())
+            except BrokerError as error:
+                if handover.OTHERWISE not in str(error):
+                    raise
+            else:
+                self.give_back(new)
+                return
+            self.report(
+                f"exchange {self.name}: is there as it was before, a client may have declared it "
+                "again; replacing that as well"
+            )
+            self.take_over(new, outgoing)
+            self._replace_redeclared(new)
+        raise BrokerError(
+            self.access.management.endpoint,
+            f"exchange {self.name}: clients declare it again, otherwise, as often as it is "
+            "deleted; stop them, or have them declare it as the config does, and run again",
+        )
+
+    def _replace_redeclared(self, new: Exchange) -> None:
+        """Delete the exchange, and declare it in the same moment, before any client can."""
+        declaration = new.declaration()
+        with self.access.channel(self.vhost) as channel:
+            # The blocking channel waits for the broker's answer; the one below it does not.
+            channel._impl.exchange_delete(self.name)  # noqa: SLF001
+            try:
+                channel.exchange_declare(
+                    self.name, exchange_type=declaration.pop("type"), **declaration
+                )
+            except ChannelClosedByBroker as error:
+                if error.reply_code != _PRECONDITION_FAILED:
+                    raise  # else somebody was faster, and it is tried again
+
     def give_back(self, new: Exchange) -> None:
         """Bind the exchange, which exists, as its stand-in is bound, and remove what helped."""
         if not self.is_shadowed():
@@ -141,6 +191,10 @@ class Overlap:
                     self.access.copy_binding(self.vhost, it, destination=("e", self.name))
             self.access.delete_policy(self.vhost, self.stand_in)
             self.access.request_if_there("DELETE", "exchanges", self.vhost, self.stand_in)
+
+    def is_taken_over(self) -> bool:
+        """Tell whether the stand-in routes for the exchange: that was deleted, or about to be."""
+        return any(it["name"] == self.stand_in for it in self.access.policies(self.vhost))
 
     def is_shadowed(self) -> bool:
         """Tell whether a stand-in is there: an overlap was begun and not finished."""

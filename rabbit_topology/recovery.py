@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 
-from rabbit_topology import contents, handover, marker
+from rabbit_topology import contents, deletion, handover, marker
 from rabbit_topology.access import Access
 from rabbit_topology.handover import Handover
 from rabbit_topology.management import NotFoundError
@@ -56,6 +56,10 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
     if not found:
         return []
     access.lock(vhost, _NOTICED_SECONDS)
+    marks = {name for name in found if name.startswith(deletion.deleting(""))}
+    found -= marks
+    for mark in marks:
+        _end_queue_deletion(access, vhost, mark, report)
     planned = Planned(access=access, topology=topology)
     needed, abandoned = planned.held(found)
     for name in abandoned:
@@ -66,9 +70,11 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if overlap.stand_in not in found:
             continue
         report(f"exchange {name}: completing what an earlier run began")
-        if not access.exists("exchanges", vhost, name):
-            access.declare("exchanges", vhost, name, exchange.declaration())
-        overlap.give_back(exchange)
+        if overlap.is_taken_over() or not access.exists("exchanges", vhost, name):
+            outgoing = [route for route in topology.routes() if route.source == name]
+            overlap.renew(exchange, outgoing)
+        else:
+            overlap.give_back(exchange)
     completed: list[str] = []
     for name in dict.fromkeys([*topology.queues, *contents.names(access, vhost)]):
         taken = Handover(access=access, vhost=vhost, name=name, report=report)
@@ -76,35 +82,40 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
             continue
         report(f"queue {name}: completing what an earlier run began")
         wanted = name in topology.queues
-        for helper in (taken.holding, taken.drained):
+        for helper in (taken.holding, taken.drained, taken.kept):
             _delete_half_declared(access, vhost, helper, report)
         if wanted and taken.is_held():
-            _delete_half_declared(access, vhost, name, report)
-        if not access.exists("queues", vhost, name):
-            access.declare("queues", vhost, name, topology.queues[name].declaration())
-        taken.give_back()
+            _delete_half_declared(access, vhost, name, report, taken)
+        missing = not access.exists("queues", vhost, name)
+        if missing:
+            taken.rescue()
+        if wanted and (missing or taken.is_gone()):
+            taken.complete(topology.queues[name])
+        else:
+            taken.give_back()
         if wanted:
             completed.append(name)
-    _wait_until_readable(access, vhost, completed, report)
+    wait_until_readable(access, vhost, completed, report)
     return [name for name in find(access, topology) if name not in needed]
 
 
-def _wait_until_readable(
+def wait_until_readable(
     access: Access, vhost: str, queues: Iterable[str], report: Callable[[str], None]
 ) -> None:
-    """Wait until the broker has forgotten the consumers that went while a run was killed.
+    """Wait until the broker knows the channels of all consumers that it lists.
 
-    Until then it lists them without a channel, and the provider, which reads each queue back after
-    declaring it, cannot decode that. It could read again later, but a failure leaves a note in the
-    state that only a refresh takes away.
+    It learns of new ones with its statistics, and forgets those that went with a killed run every
+    two minutes. Until then the provider, which reads each queue back after declaring it, cannot
+    decode them. It could read again later, but a failure leaves a note in the state that only a
+    refresh takes away.
     """
     deadline, said = time.monotonic() + _FORGOTTEN_SECONDS, False
     for name in queues:
         while (gone := _without_channel(access, vhost, name)) and time.monotonic() < deadline:
             if not said:
                 report(
-                    f"queue {name}: waiting until the broker has forgotten {gone} consumers that "
-                    "are gone (up to two minutes)"
+                    f"queue {name}: waiting until the broker knows its {gone} new consumers, or "
+                    "has forgotten those that are gone (up to two minutes)"
                 )
             said = True
             time.sleep(0.25)
@@ -119,22 +130,29 @@ def _without_channel(access: Access, vhost: str, name: str) -> int:
 
 
 def _delete_half_declared(
-    access: Access, vhost: str, name: str, report: Callable[[str], None]
+    access: Access,
+    vhost: str,
+    name: str,
+    report: Callable[[str], None],
+    taken: Handover | None = None,
 ) -> None:
     """Delete a queue if its declaration was cut short, so that it can be declared again.
 
     Of a quorum queue the broker first notes that it exists, then starts its members, then has them
     elect a leader. If the client's connection or the node ends in between, they never do: the queue
     takes no message, for good. One that nothing leads to and that never had a leader can be deleted
-    unseen.
+    unseen. Of one that is ``taken``, messages may have come back to it, of which there are copies.
 
     Raises:
         NoLeaderError: It may have had one: a member is away. It may be the queue to be replaced.
     """
-    if any(it["source"] for it in access.bindings("queues", vhost, name)):
+    ours = taken.returning if taken else ""
+    if any(it["source"] not in ("", ours) for it in access.bindings("queues", vhost, name)):
         return
     if _never_had_a_leader(access, vhost, name, report):
         report(f"queue {name}: deleting it, since it has only been half declared")
+        if taken:
+            taken.rescue()
         access.request_if_there("DELETE", "queues", vhost, name)
 
 
@@ -153,6 +171,21 @@ def _never_had_a_leader(
         else:
             return False
     return True
+
+
+def _end_queue_deletion(
+    access: Access, vhost: str, mark: str, report: Callable[[str], None]
+) -> None:
+    """Delete a quorum queue whose deletion was cut short; one that works is left to this run."""
+    name = deletion.being_deleted(access, vhost, mark)
+    described = contents.describe(access, vhost, name) if name else None
+    if described is not None:
+        try:
+            contents.read(access, vhost, name)
+        except contents.NoLeaderError:
+            report(f"queue {name}: ending the deletion that a killed run began; it was empty")
+            access.request_if_there("DELETE", "queues", vhost, name)
+    access.request_if_there("DELETE", "exchanges", vhost, mark)
 
 
 def _end_deletions(access: Access, topology: Topology, report: Callable[[str], None]) -> None:

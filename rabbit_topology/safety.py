@@ -26,14 +26,15 @@ import pulumi
 
 from rabbit_topology import (
     contents,
+    deletion,
     federation,
-    handover,
     inputs,
     leaving,
     limits,
     link_guard,
     links,
     policies,
+    recovery,
     retained,
 )
 from rabbit_topology.access import Access
@@ -171,7 +172,9 @@ class Safety:
         """Return the hooks of an exchange."""
         hooks = self.hooks
         before = hooks.retained_exchange if name in self.kept.exchanges else hooks.exchange
-        return pulumi.ResourceHookBinding(before_delete=[before], after_create=[hooks.after])
+        return pulumi.ResourceHookBinding(
+            before_delete=[before], after_delete=[hooks.after_deletion], after_create=[hooks.after]
+        )
 
     def queue(self, name: str) -> pulumi.ResourceHookBinding:
         """Return the hooks of a queue: all are guarded when they are replaced."""
@@ -183,6 +186,7 @@ class Safety:
         }
         return pulumi.ResourceHookBinding(
             before_delete=[before[self.topology.queues[name].on_delete]],
+            after_delete=[hooks.after_deletion],
             after_create=[hooks.after],
             on_error=[hooks.read_again],
         )
@@ -326,17 +330,17 @@ class Safety:
         if not pulumi.runtime.is_dry_run():
             await self._off_loop(leaving.unbind, self.access, vhost, route)
 
+    async def after_deletion(self, old: Mapping[str, Any]) -> None:
+        """Declare at once what is replaced, and give back: the engine then has nothing to create.
+
+        Its next steps may take long, and a client may be faster.
+        """
+        await self._renew(old)
+
     async def after(self, new: Mapping[str, Any]) -> None:
         """Give back what was taken, once the resource that it was taken for is there again."""
         if "destination" not in new:
-            kind = "exchange" if "type" in new["settings"] else "queue"
-            key = f"{kind} {new['name']}"
-            if key in self._taken:
-                self._taken.discard(key)
-                self._shadowed.pop(key, None)
-                if kind == "queue":
-                    await self._off_loop(self._planned.release, new["name"])
-                await self._give_back(kind, new["name"])
+            await self._renew(new)
             return
         route = inputs.route(new)
         key = f"{route.kind} {route.destination}"
@@ -347,6 +351,25 @@ class Safety:
             if key in self._shadowed and not waiting and key not in self._taken:
                 del self._shadowed[key]
                 await self._give_back(route.kind, route.destination)
+
+    async def _renew(self, given: Mapping[str, Any]) -> None:
+        """Complete the replacement of a queue or exchange, unless that is done."""
+        name = given["name"]
+        kind = "exchange" if "type" in given["settings"] else "queue"
+        key = f"{kind} {name}"
+        if key not in self._taken:
+            return
+        if kind == "queue":
+            await self._off_loop(self._planned.release, name)
+            await self._off_loop(self._handover(name).renew, self.topology.queues[name])
+            # The engine's creation follows, and reads it back.
+            readable = recovery.wait_until_readable
+            await self._off_loop(readable, self.access, self.topology.vhost, [name], pulumi.info)
+        else:
+            exchange = self.topology.exchanges[name]
+            await self._off_loop(self._overlap(name).renew, exchange, self._outgoing(name))
+        self._taken.discard(key)
+        self._shadowed.pop(key, None)
 
     async def _give_back(self, kind: str, name: str) -> None:
         if kind == "queue":
@@ -683,7 +706,7 @@ class Safety:
         if found is None:
             return
         if found.in_use or not (
-            keep or handover.delete_empty(self.access, vhost, name, found.kind)
+            keep or deletion.delete_empty(self.access, vhost, name, found.kind)
         ):
             raise RefusedError(fate.value, {name: found})
 

@@ -198,11 +198,15 @@ def access_to(broker: Broker) -> Access:
     return Access(management=management(broker), addresses=hosts)
 
 
-def connect(broker: Broker, vhost: str, node: int = 0) -> pika.BlockingConnection:
+def connect(
+    broker: Broker, vhost: str, node: int = 0, name: str = "test"
+) -> pika.BlockingConnection:
     """Open AMQP as the administrator."""
-    return pika.BlockingConnection(
-        pika.URLParameters(f"amqp://guest:guest@{broker.hosts[node]}/{quote(vhost, safe='')}")
+    parameters = pika.URLParameters(
+        f"amqp://guest:guest@{broker.hosts[node]}/{quote(vhost, safe='')}"
     )
+    parameters.client_properties = {"connection_name": name}
+    return pika.BlockingConnection(parameters)
 
 
 def definitions(broker: Broker) -> dict[str, list[str]]:
@@ -321,13 +325,13 @@ def untouched(count: int) -> list[tuple[int, bool]]:
     return [(number, False) for number in range(count)]
 
 
-def wait_for(condition: Callable[[], object], what: str) -> None:
+def wait_for(condition: Callable[[], object], what: str, seconds: float = PATIENCE_SECONDS) -> None:
     """Wait until a condition holds.
 
     Raises:
-        AssertionError: It still does not after `PATIENCE_SECONDS`.
+        AssertionError: It still does not after so many seconds.
     """
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"still not: {what}"
         time.sleep(0.02)

@@ -13,7 +13,7 @@ from dataclasses import replace
 import pika
 import pytest
 
-from rabbit_topology import contents, handover, pool, recovery, totals
+from rabbit_topology import contents, deletion, pool, recovery, totals
 from rabbit_topology.access import Access
 from rabbit_topology.contents import Contents
 from rabbit_topology.model import QueueType
@@ -118,7 +118,7 @@ def _is_not_taken_for_empty(access: Access, vhost: str) -> None:
     with pytest.raises(contents.NoLeaderError):
         contents.survey(access, vhost)
     with pytest.raises(contents.NoLeaderError):
-        handover.delete_empty(access, vhost, "q", QueueType.QUORUM)
+        deletion.delete_empty(access, vhost, "q", QueueType.QUORUM)
     assert access.exists("queues", vhost, "q")
 
 

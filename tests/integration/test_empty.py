@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rabbit_topology import contents, handover, limits
+from rabbit_topology import contents, deletion, handover, limits
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.model import QueueType
+from rabbit_topology.model import Queue, QueueType
 from tests.integration.amqp10 import give_back_until
 from tests.integration.stacks import (
     Stack,
@@ -147,7 +147,7 @@ def test_a_message_that_came_and_was_delayed_since_the_survey_is_seen(
     surveyed = contents.survey(access, vhost)
     assert surveyed["q"].empty
     delay(queue, "q", 1)
-    assert not handover.delete_empty(access, vhost, "q", QueueType.QUORUM)
+    assert not deletion.delete_empty(access, vhost, "q", QueueType.QUORUM)
     found = contents.read(access, vhost, "q")
     assert found
     assert (found.messages, found.delayed) == (1, 1)
@@ -163,7 +163,7 @@ def test_once_surveyed_an_idle_queue_is_deleted_without_another_wait(
     monkeypatch.setattr(
         type(access.management), "get", lambda self, path: listed.append(path) or get(self, path)
     )
-    assert handover.delete_empty(access, vhost, "q", QueueType.QUORUM)
+    assert deletion.delete_empty(access, vhost, "q", QueueType.QUORUM)
     assert not any("columns=" in path for path in listed)
     assert contents.names(access, vhost) == []
 
@@ -179,7 +179,7 @@ def test_who_took_a_message_with_get_counts_as_holding_it(broker: Broker, vhost:
         found = contents.read(access, vhost, "q")
         assert found
         assert (found.messages, found.unacknowledged) == (1, 1)
-        assert not handover.delete_if_empty(access, vhost, "q")
+        assert not deletion.delete_if_empty(access, vhost, "q")
 
 
 def test_a_limit_counts_delayed_messages(
@@ -280,7 +280,7 @@ def test_traffic_is_not_held_for_messages_that_are_delayed_for_long(
         began = time.monotonic()
         taken = handover.Handover(access=access, vhost=vhost, name="q", report=print)
         with pytest.raises(BrokerError, match="cannot be replaced now: it delays 2 messages"):
-            taken._drain(described, quorum=True)
+            taken._drain(described, Queue())
         assert time.monotonic() - began < 100
         assert contents.names(access, vhost) == ["q"]
 

@@ -153,6 +153,8 @@ def queue_boundaries(queue: str, source: str, new_type: str) -> dict[str, Condit
     """Return each step of a queue's replacement by what it leaves on the broker."""
     stand_in, holding = f"{PREFIX}stand-in.{queue}", f"{PREFIX}holding.{queue}"
     drained, returning = f"{PREFIX}drained.{queue}", f"{PREFIX}return.{queue}"
+    # Of what comes back into a quorum queue there are copies at first.
+    first = f"{PREFIX}kept.{queue}" if new_type == "quorum" else queue
 
     def is_new(now: Definitions) -> bool:
         return now.queues.get(queue, {}).get("arguments", {}).get("x-queue-type") == new_type
@@ -175,7 +177,8 @@ def queue_boundaries(queue: str, source: str, new_type: str) -> dict[str, Condit
         "messages moved": lambda now: bool(now.shovels),
         "queue deleted": lambda now: holding in now.queues and queue not in now.queues,
         "new queue declared": lambda now: holding in now.queues and is_new(now),
-        "return exchange declared": lambda now: returning in now.exchanges and is_new(now),
+        "return exchange declared": lambda now: returning in now.exchanges,
+        "return exchange bound": lambda now: (returning, first) in now.bindings,
         "messages moved back": lambda now: bool(now.shovels) and is_new(now),
         "publishers led to the new queue": lambda now: (
             is_new(now) and returning in now.exchanges and (stand_in, queue) in now.bindings

@@ -429,9 +429,12 @@ def _kill_nodes(
     seed = f"{SEED} node {label}"
     print(f"\nseed: {seed}")
     chosen = random.Random(seed)
+    # At first when a single node has not written down yet that there is a new queue.
+    young = "return exchange bound"
+    bound = Moment(name=young, condition=queue_boundaries("q", "e", "quorum")[young])
     points = moments(kill_points(scale.broker_kills, seed, _duration(stack, change)))
     problems = []
-    for number, moment in enumerate(points):
+    for number, moment in enumerate([bound, *points]):
         wanted = change.before if number % 2 else change.after
         node = chosen.choice(nodes)
 

@@ -1,0 +1,256 @@
+"""
+What waits while its queue is away: it neither expires nor is dropped, and nothing in it changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pika
+import pytest
+
+from rabbit_topology import contents, shovel
+from rabbit_topology.access import LOCK_QUEUE
+from rabbit_topology.errors import BrokerError
+from rabbit_topology.handover import Handover
+from rabbit_topology.model import Queue, QueueType
+from tests.integration.clients import Consumer, Publisher
+from tests.integration.conftest import VERSIONS
+from tests.integration.stacks import access_to, connect, fill, held, management, wait_for
+from toolchain.broker import Broker
+
+TYPES = (QueueType.CLASSIC, QueueType.QUORUM)
+
+
+def declare(broker: Broker, vhost: str, arguments: dict[str, Any]) -> None:
+    management(broker).request("PUT", f"/vhosts/{vhost}")
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        channel.exchange_declare("e", durable=True)
+        channel.queue_declare("q", durable=True, arguments=arguments)
+        channel.queue_bind("q", "e", "k")
+
+
+def replaced(broker: Broker, vhost: str, new: Queue, away: float = 0.0) -> list[str]:
+    """Replace the queue as the hooks do, and have it away for some seconds more."""
+    reports: list[str] = []
+    handover = Handover(access=access_to(broker), vhost=vhost, name="q", report=reports.append)
+    handover.take_over(new)
+    time.sleep(away)
+    handover.renew(new)
+    return reports
+
+
+def other(type_: QueueType) -> QueueType:
+    return next(it for it in TYPES if it is not type_)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("type_", TYPES)
+@pytest.mark.parametrize(
+    "limits", [{"x-max-length": 200}, {"x-max-length-bytes": 40_000}, {"x-message-ttl": 2000}]
+)
+def test_limits_take_nothing_from_a_live_queue_that_is_replaced(
+    start_broker: Callable[[str], Broker],
+    vhost: str,
+    version: str,
+    type_: QueueType,
+    limits: dict[str, Any],
+) -> None:
+    broker = start_broker(version)
+    declare(broker, vhost, {"x-queue-type": type_.value, **limits})
+    with (
+        Consumer(broker=broker, vhost=vhost, prefetch=50) as consumer,
+        Publisher(broker=broker, vhost=vhost, padding=b"x" * 100) as publisher,
+    ):
+        wait_for(lambda: len(consumer.taken) > 200, "traffic")
+        replaced(broker, vhost, Queue(type=other(type_), arguments=limits), away=3)
+        time.sleep(1)
+        publisher._left.set()
+        wait_for(lambda: set(publisher.confirmed) <= set(consumer.taken), "all consumed")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("type_", TYPES)
+def test_a_message_that_would_expire_while_its_queue_is_away_comes_back(
+    start_broker: Callable[[str], Broker], vhost: str, version: str, type_: QueueType
+) -> None:
+    broker = start_broker(version)
+    declare(broker, vhost, {"x-queue-type": type_.value})
+    properties = pika.BasicProperties(delivery_mode=2, expiration="1500")
+    with (
+        Consumer(broker=broker, vhost=vhost) as consumer,
+        Publisher(broker=broker, vhost=vhost, properties=properties) as publisher,
+    ):
+        wait_for(lambda: len(consumer.taken) > 200, "traffic")
+        replaced(broker, vhost, Queue(type=other(type_)), away=4)
+        publisher._left.set()
+        wait_for(lambda: set(publisher.confirmed) <= set(consumer.taken), "all consumed")
+
+
+def test_without_a_consumer_limits_do_what_they_would_have_done(
+    start_broker: Callable[[str], Broker], vhost: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rabbit_topology.inflow.AWAY_SECONDS", 2.0)
+    broker = start_broker("4.0")
+    declare(broker, vhost, {"x-queue-type": "classic"})
+    with connect(broker, vhost) as connection:
+        fill(connection.channel(), "q", 50)
+    replaced(broker, vhost, Queue(arguments={"x-max-length": 20}))
+    assert contents.ready(access_to(broker), vhost, "q") == 20
+
+
+# What a publisher may set
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("type_", TYPES)
+def test_whatever_a_publisher_may_set_comes_through_once(
+    start_broker: Callable[[str], Broker], vhost: str, version: str, type_: QueueType
+) -> None:
+    broker, user = start_broker(version), "someone"
+    limit = {"x-delivery-limit": 3} if type_ is QueueType.QUORUM else {}
+    declare(broker, vhost, {"x-queue-type": type_.value, **limit})
+    api = management(broker)
+    api.request("PUT", f"/users/{user}", {"password": "p", "tags": ""})
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    api.request("PUT", f"/permissions/{vhost}/{user}", everything)
+    given = pika.BasicProperties(
+        content_type="text/plain",
+        content_encoding="utf-8",
+        headers={"a": 1, "b": [1, "x"], "c": {"d": True}, "CC": ["other"], "big": 2**60},
+        delivery_mode=2,
+        priority=3,
+        correlation_id="c",
+        reply_to="r",
+        expiration="600000",
+        message_id="m",
+        timestamp=1,
+        type="t",
+        user_id=user,
+        app_id="app",
+        cluster_id="cluster",
+    )
+    url = f"amqp://{user}:p@{broker.hosts[0]}/{vhost}"
+    with pika.BlockingConnection(pika.URLParameters(url)) as theirs:
+        channel = theirs.channel()
+        channel.confirm_delivery()
+        for number in range(300):
+            channel.basic_publish("e", "k", str(number).encode(), given, mandatory=True)
+    replaced(broker, vhost, Queue(type=other(type_)))
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        for number in range(300):
+            method, properties, body = channel.basic_get("q", auto_ack=True)
+            assert method is not None
+            assert (int(body), method.routing_key) == (number, "k")
+            headers = dict(properties.headers)
+            if version == "3.10":  # which counts what passes through a quorum queue
+                headers.pop("x-delivery-count", None)
+            assert headers == given.headers
+            properties.headers = given.headers
+            assert properties == given
+        assert channel.basic_get("q")[0] is None
+    api.request("DELETE", f"/users/{user}")
+
+
+# What the broker bears
+
+
+@pytest.mark.parametrize("type_", TYPES)
+def test_large_messages_are_moved_some_at_a_time(
+    start_broker: Callable[[str], Broker],
+    vhost: str,
+    type_: QueueType,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broker = start_broker("newest")
+    declare(broker, vhost, {"x-queue-type": type_.value})
+    access = access_to(broker)
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        for _ in range(24):
+            channel.basic_publish("", "q", b"x" * (4 << 20), mandatory=True)
+    wait_for(lambda: shovel.mean_bytes(access, vhost, "q") > 4_000_000, "statistics")
+    prefetches: list[int] = []
+    start = shovel.Move._start
+
+    def noted(move: shovel.Move, until: str | int) -> None:
+        prefetches.append(move._prefetch)
+        start(move, until)
+
+    monkeypatch.setattr(shovel.Move, "_start", noted)
+    replaced(broker, vhost, Queue(type=other(type_)))
+    assert contents.ready(access, vhost, "q") == 24
+    assert len(prefetches) > 1
+    assert all(1 <= it <= 8 for it in prefetches), prefetches
+
+
+def test_nothing_is_replaced_while_the_broker_has_an_alarm(vhost: str) -> None:
+    with Broker.start(version="4.0", report=print) as broker:
+        declare(broker, vhost, {"x-queue-type": "classic"})
+        with connect(broker, vhost) as connection:
+            fill(connection.channel(), "q", 5)
+        broker.ctl("set_vm_memory_high_watermark", "absolute", "1")
+        nodes = lambda: management(broker).get("/nodes")  # noqa: E731 - it is short
+        wait_for(lambda: nodes()[0].get("mem_alarm"), "alarm")
+        with pytest.raises(BrokerError, match="has a memory alarm"):
+            replaced(broker, vhost, Queue())
+        broker.ctl("set_vm_memory_high_watermark", "0.6")
+        wait_for(lambda: not nodes()[0].get("mem_alarm"), "no alarm")
+        replaced(broker, vhost, Queue())
+        assert contents.ready(access_to(broker), vhost, "q") == 5
+
+
+# Bindings of others
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x-match": "any", "l": [1, "a"], "tab": {"k": 1}},
+        {"x-match": "any", "l": [1, [2, 2**40]], "n": 5},
+    ],
+)
+def test_numbers_within_arguments_of_bindings_keep_their_types(
+    start_broker: Callable[[str], Broker], vhost: str, version: str, arguments: dict[str, Any]
+) -> None:
+    broker = start_broker(version)
+    declare(broker, vhost, {"x-queue-type": "classic"})
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.exchange_declare("h", "headers", durable=True)
+        channel.queue_bind("q", "h", arguments=arguments)
+        replaced(broker, vhost, Queue())
+        for key in arguments.keys() - {"x-match"}:
+            header = pika.BasicProperties(headers={key: arguments[key]})
+            channel.basic_publish("h", "", b"", header, mandatory=True)
+    assert len(access_to(broker).bindings("exchanges", vhost, "h", "source")) == 1
+
+
+def test_numbers_of_a_type_that_cannot_be_written_are_refused(
+    start_broker: Callable[[str], Broker], vhost: str
+) -> None:
+    broker = start_broker("4.0")
+    declare(broker, vhost, {"x-queue-type": "classic"})
+    with connect(broker, vhost) as connection:
+        connection.channel().exchange_declare("h", "headers", durable=True)
+    queue, exchange = (
+        f'rabbit_misc:r(<<"{vhost}">>, {kind}, <<"{name}">>)'
+        for kind, name in (("queue", "q"), ("exchange", "h"))
+    )
+    table = '[{<<"l">>, array, [{short, 7}]}]'
+    binding = f"{{binding, {exchange}, <<>>, {queue}, {table}}}"
+    broker.ctl("eval", f'rabbit_binding:add({binding}, <<"test">>).')
+    api, before = management(broker), held(broker, vhost)
+    assert len(api.get(f"/bindings/{vhost}/e/h/q/q")) == 1
+    with pytest.raises(BrokerError, match="cannot be made again just as it is"):
+        replaced(broker, vhost, Queue())
+    after = held(broker, vhost)
+    after["queues"].pop(LOCK_QUEUE, None)
+    assert after == before
