@@ -12,7 +12,7 @@ import pika
 import pytest
 
 from rabbit_topology import contents, shovel
-from rabbit_topology.access import LOCK_QUEUE
+from rabbit_topology.access import LOCK_QUEUE, Access
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.handover import Handover
 from rabbit_topology.model import Queue, QueueType
@@ -33,10 +33,10 @@ def declare(broker: Broker, vhost: str, arguments: dict[str, Any]) -> None:
         channel.queue_bind("q", "e", "k")
 
 
-def replaced(broker: Broker, vhost: str, new: Queue, away: float = 0.0) -> list[str]:
+def replaced(access: Access, vhost: str, new: Queue, away: float = 0.0) -> list[str]:
     """Replace the queue as the hooks do, and have it away for some seconds more."""
     reports: list[str] = []
-    handover = Handover(access=access_to(broker), vhost=vhost, name="q", report=reports.append)
+    handover = Handover(access=access, vhost=vhost, name="q", report=reports.append)
     handover.take_over(new)
     time.sleep(away)
     handover.renew(new)
@@ -66,7 +66,7 @@ def test_limits_take_nothing_from_a_live_queue_that_is_replaced(
         Publisher(broker=broker, vhost=vhost, padding=b"x" * 100) as publisher,
     ):
         wait_for(lambda: len(consumer.taken) > 200, "traffic")
-        replaced(broker, vhost, Queue(type=other(type_), arguments=limits), away=3)
+        replaced(access_to(broker), vhost, Queue(type=other(type_), arguments=limits), away=3)
         time.sleep(1)
         publisher._left.set()
         wait_for(lambda: set(publisher.confirmed) <= set(consumer.taken), "all consumed")
@@ -85,7 +85,7 @@ def test_a_message_that_would_expire_while_its_queue_is_away_comes_back(
         Publisher(broker=broker, vhost=vhost, properties=properties) as publisher,
     ):
         wait_for(lambda: len(consumer.taken) > 200, "traffic")
-        replaced(broker, vhost, Queue(type=other(type_)), away=4)
+        replaced(access_to(broker), vhost, Queue(type=other(type_)), away=4)
         publisher._left.set()
         wait_for(lambda: set(publisher.confirmed) <= set(consumer.taken), "all consumed")
 
@@ -98,7 +98,7 @@ def test_without_a_consumer_limits_do_what_they_would_have_done(
     declare(broker, vhost, {"x-queue-type": "classic"})
     with connect(broker, vhost) as connection:
         fill(connection.channel(), "q", 50)
-    replaced(broker, vhost, Queue(arguments={"x-max-length": 20}))
+    replaced(access_to(broker), vhost, Queue(arguments={"x-max-length": 20}))
     assert contents.ready(access_to(broker), vhost, "q") == 20
 
 
@@ -139,7 +139,7 @@ def test_whatever_a_publisher_may_set_comes_through_once(
         channel.confirm_delivery()
         for number in range(300):
             channel.basic_publish("e", "k", str(number).encode(), given, mandatory=True)
-    replaced(broker, vhost, Queue(type=other(type_)))
+    replaced(access_to(broker), vhost, Queue(type=other(type_)))
     with connect(broker, vhost) as connection:
         channel = connection.channel()
         for number in range(300):
@@ -183,7 +183,7 @@ def test_large_messages_are_moved_some_at_a_time(
         start(move, until)
 
     monkeypatch.setattr(shovel.Move, "_start", noted)
-    replaced(broker, vhost, Queue(type=other(type_)))
+    replaced(access_to(broker), vhost, Queue(type=other(type_)))
     assert contents.ready(access, vhost, "q") == 24
     assert len(prefetches) > 1
     assert all(1 <= it <= 8 for it in prefetches), prefetches
@@ -197,12 +197,13 @@ def test_nothing_is_replaced_while_the_broker_has_an_alarm(vhost: str) -> None:
         broker.ctl("set_vm_memory_high_watermark", "absolute", "1")
         nodes = lambda: management(broker).get("/nodes")  # noqa: E731 - it is short
         wait_for(lambda: nodes()[0].get("mem_alarm"), "alarm")
+        access = access_to(broker)
         with pytest.raises(BrokerError, match="has a memory alarm"):
-            replaced(broker, vhost, Queue())
+            replaced(access, vhost, Queue())
         broker.ctl("set_vm_memory_high_watermark", "0.6")
         wait_for(lambda: not nodes()[0].get("mem_alarm"), "no alarm")
-        replaced(broker, vhost, Queue())
-        assert contents.ready(access_to(broker), vhost, "q") == 5
+        replaced(access, vhost, Queue())
+        assert contents.ready(access, vhost, "q") == 5
 
 
 # Bindings of others
@@ -226,7 +227,7 @@ def test_numbers_within_arguments_of_bindings_keep_their_types(
         channel.confirm_delivery()
         channel.exchange_declare("h", "headers", durable=True)
         channel.queue_bind("q", "h", arguments=arguments)
-        replaced(broker, vhost, Queue())
+        replaced(access_to(broker), vhost, Queue())
         for key in arguments.keys() - {"x-match"}:
             header = pika.BasicProperties(headers={key: arguments[key]})
             channel.basic_publish("h", "", b"", header, mandatory=True)
@@ -250,7 +251,7 @@ def test_numbers_of_a_type_that_cannot_be_written_are_refused(
     api, before = management(broker), held(broker, vhost)
     assert len(api.get(f"/bindings/{vhost}/e/h/q/q")) == 1
     with pytest.raises(BrokerError, match="cannot be made again just as it is"):
-        replaced(broker, vhost, Queue())
+        replaced(access_to(broker), vhost, Queue())
     after = held(broker, vhost)
     after["queues"].pop(LOCK_QUEUE, None)
     assert after == before
