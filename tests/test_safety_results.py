@@ -16,7 +16,7 @@ import pytest
 from tests.safety import __main__ as command_line
 from tests.safety import measured, page
 from tests.safety.commits import DECIDES, Repository
-from tests.safety.ledger import Report
+from tests.safety.ledger import Mark, Report, Writer, gaps
 from tests.safety.measured import Measured, Row, Run, Session
 from tests.safety.parts import BY_NAME, PARTS, Part
 from tests.safety.results import CHANGES, KILLED, REFUSED, SAVED, Results
@@ -453,3 +453,12 @@ def test_the_command_line_takes_parts_and_hands_the_rest_to_pytest(
     assert handed[1:] == ["page"] * 2
     with pytest.raises(SystemExit):
         command_line.main(["--part", "nothing"])
+
+
+def test_each_span_of_time_has_its_own_longest_gap_at_any_one_queue(tmp_path: Path) -> None:
+    writer = Writer(tmp_path / "delivered-1.bin")
+    for queue, times in enumerate([(1.0, 1.1, 1.2, 2.4, 2.5, 2.9), (1.0, 1.5, 2.0, 2.5)]):
+        for number, seconds in enumerate(times):
+            writer.add(Mark.NONE, 0, number, seconds, bytes(8), queue=queue)
+    writer.flush()
+    assert gaps(tmp_path, [(1.0, 2.0), (2.0, 3.0)]) == pytest.approx([0.8, 0.5])

@@ -312,6 +312,18 @@ def compare(folder: Path, queues: Sequence[str], publications: Sequence[Publicat
     )
 
 
+def gaps(folder: Path, spans: Sequence[tuple[float, float]]) -> list[float]:
+    """Return for each span of time, from and to in seconds, its longest gap at any one queue."""
+    times: dict[int, list[float]] = {}
+    for record in read(sorted(folder.glob("delivered-*.bin"))):
+        times.setdefault(record.queue, []).append(record.seconds)
+
+    def gap(queue: Sequence[float], begin: float, end: float) -> float:
+        return longest([*(at for at in queue if begin <= at < end), end], begin)
+
+    return [max(gap(queue, *span) for queue in times.values()) for span in spans]
+
+
 def longest(times: list[float], start: float) -> float:
     """Return the longest time, in seconds, between two of ``start`` and the given times."""
     ordered = sorted([start, *times])

@@ -13,12 +13,13 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import median
 from typing import Any, Self
 
 from pika.exceptions import AMQPError
 
 from tests.integration.stacks import EngineFailedError, Result, Stack, connect
-from tests.safety import settled
+from tests.safety import ledger, settled
 from tests.safety.killing import Moment, Run, reach
 from tests.safety.traffic import Consumption, Publication, Report, Traffic, amqp_urls
 from toolchain.broker import Broker
@@ -417,11 +418,12 @@ def deploy_in_turn(
     """
     stack.configure(change.before)
     stack.up()
-    total, failed = 0.0, 0
+    total, failed, spans = 0.0, 0, []
     with traffic(folder, stack.broker, change, rate) as flowing:
         flowing.flow()
         for turn in range(times):
             before_turn(turn)
+            since = time.monotonic()
             wanted = change.before if turn % 2 else change.after
             result, seconds = timed_up(stack, wanted, check=after_failure is None)
             total += seconds
@@ -432,9 +434,15 @@ def deploy_in_turn(
                 up_until_done(stack)
                 total += time.monotonic() - begin
             flowing.flow(seconds=60)
+            spans.append((since, time.monotonic()))
         report = flowing.finish(patience=20)
     settled.check(stack, change.before if times % 2 == 0 else change.after)
-    notes = f"{times} in a row" + (f", {failed} runs failed and were repeated" if failed else "")
+    gaps = ledger.gaps(folder, spans)
+    notes = (
+        f"{times} in a row, median gap {median(gaps[::2]):.2f} s there and "
+        f"{median(gaps[1::2]):.2f} s back"
+        + (f", {failed} runs failed and were repeated" if failed else "")
+    )
     return Outcome(report=report, up_seconds=total, notes=notes)
 
 
