@@ -23,7 +23,7 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -89,6 +89,15 @@ class Contents:
             dead_letters=count.dead_letters,
             delayed=count.delayed,
             unknown=count.unknown,
+        )
+
+    @classmethod
+    def together(cls, parts: Sequence[Contents]) -> Contents:
+        """Return what several queues hold; of the type of the first."""
+        counts = [one.name for one in fields(cls) if one.name != "kind"]
+        return cls(
+            kind=parts[0].kind,
+            **{count: sum(getattr(part, count) for part in parts) for count in counts},
         )
 
     @property

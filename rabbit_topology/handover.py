@@ -23,6 +23,7 @@ Source: "Exchange to Exchange Bindings", "Dynamic Shovels", RabbitMQ documentati
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -80,6 +81,8 @@ _UNLIMITED_FROM = (4, 0)
 that is full, or on a node that is down, returns what comes out of a helper at once."""
 
 _MEAN_BYTES = "rabbit-topology-mean-bytes"
+_SETTINGS = "rabbit-topology-settings"
+"""What the stand-in knows about the queue as it was, in its arguments."""
 
 OTHERWISE = "inequivalent arg"
 """What the broker says of a queue or exchange that is there, and declared otherwise."""
@@ -224,6 +227,11 @@ class Handover:
         while not delete_if_empty(self.access, self.vhost, self.kept):
             self._move(self.kept, self.drained)
 
+    def former_settings(self) -> dict[str, Any]:
+        """Return what applied to the queue before all this began, by the keys of policies."""
+        settings: dict[str, Any] = json.loads(self._noted().get(_SETTINGS, "{}"))
+        return settings
+
     def is_shadowed(self) -> bool:
         """Tell whether a stand-in is there: a handover was begun and not finished."""
         return self._exists("exchanges", self.stand_in)
@@ -357,7 +365,7 @@ class Handover:
         applying = limits.now(self.access, self.vhost, {"arguments": {}, **described})
         if contents.queue_type(described) is QueueType.STREAM:
             applying = {}  # what it keeps for how long has nothing to do with consumers
-        mean = self._noted_mean()
+        mean = float(self._noted().get(_MEAN_BYTES, 0))
         inflow = Inflow(
             limits=applying,
             ready=partial(contents.ready, self.access, self.vhost, self.name),
@@ -376,15 +384,16 @@ class Handover:
             meanwhile=meanwhile,
         )
 
-    def _noted_mean(self) -> float:
-        """Return how large a message was on average before all this began; 0: not known."""
+    def _noted(self) -> Mapping[str, Any]:
+        """Return what was noted about the queue before all this began."""
         try:
             stand_in = self.access.management.get(
                 self.access.path("exchanges", self.vhost, self.stand_in)
             )
         except NotFoundError:
-            return 0.0
-        return float(stand_in["arguments"].get(_MEAN_BYTES, 0))
+            return {}
+        arguments: Mapping[str, Any] = stand_in["arguments"]
+        return arguments
 
     def _switch_back(self) -> None:
         with self.access.rebinding:
@@ -431,7 +440,10 @@ class Handover:
         if new is not None:
             self._check(described, new)
         # Helpers have no statistics when they are needed, so the stand-in has what is known now.
-        noted = {_MEAN_BYTES: int(shovel.mean_bytes(self.access, self.vhost, self.name))}
+        noted = {
+            _MEAN_BYTES: int(shovel.mean_bytes(self.access, self.vhost, self.name)),
+            _SETTINGS: json.dumps(limits.now(self.access, self.vhost, described)),
+        }
         with self.access.channel(self.vhost) as channel:
             channel.exchange_declare(self.stand_in, "fanout", durable=True, arguments=noted)
             if not self.is_held():

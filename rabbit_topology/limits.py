@@ -147,6 +147,30 @@ def replaced(
     return _taken(access, vhost, target, pairs, patience, moved=True)
 
 
+def returned(
+    access: Access,
+    vhost: str,
+    target: Target,
+    before: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    rules: Sequence[Rules],
+    queues: Sequence[str],
+) -> list[str]:
+    """Return why messages would go that come out of other queues into one that is declared now.
+
+    Args:
+        access: The broker.
+        vhost: Its vhost.
+        target: The queue, of the type that it is declared with.
+        before: What applied to the queue that they were published to, by the keys of policies.
+        arguments: What the queue is declared with.
+        rules: The policies that the vhost will have then, for each version as `Access.rules`.
+        queues: Where they are now.
+    """
+    pairs = [([before], one.possible(target, arguments)) for one in rules]
+    return _taken(access, vhost, target, pairs, STATISTICS_SECONDS, moved=True, queues=queues)
+
+
 def now(access: Access, vhost: str, described: Mapping[str, Any]) -> dict[str, Any]:
     """Return what applies to a described queue; what is not certain is left out."""
     outcomes = [
@@ -170,8 +194,8 @@ def leaving(
         listed = access.management.get(f"{access.path(kind, vhost)}?disable_stats=true")
     except NotFoundError:
         return
-    for it in listed:
-        name = it["name"]
+    for one in listed:
+        name = one["name"]
         if not name or name.startswith(PREFIX) or not _may_match(old["pattern"], name):
             continue
         if new is None or not _may_match(new["pattern"], name):
@@ -194,6 +218,7 @@ def _taken(
     patience: float,
     *,
     moved: bool = False,
+    queues: Sequence[str] = (),
 ) -> list[str]:
     """Return why messages of a queue would go, when what applies to it changes.
 
@@ -204,14 +229,17 @@ def _taken(
         pairs: What may apply before, and after; any before can be followed by any after.
         patience: As for `dropped`.
         moved: It gives away what it holds, and its dead letters, before the change.
+        queues: Where its messages are; none: in itself.
     """
+    waiting = queues or [target.name]
     reasons = [
         reason
         for before, after in pairs
         if before != after
         for old, new in product(before, after)
         for reason in _reasons(
-            access, vhost, target, _numbered(old), _numbered(new), patience, moved=moved
+            *(access, vhost, target, _numbered(old), _numbered(new), patience, waiting),
+            moved=moved,
         )
     ]
     return list(dict.fromkeys(reasons))
@@ -229,13 +257,14 @@ def _reasons(
     before: Mapping[str, Any],
     after: Mapping[str, Any],
     patience: float,
+    queues: Sequence[str],
     *,
     moved: bool,
 ) -> Iterator[str]:
     stream = target.type is QueueType.STREAM
     kept, was_kept = (
-        not stream and "dead-letter-exchange" in it and leads_on(access, vhost, it)
-        for it in (after, before)
+        not stream and "dead-letter-exchange" in one and leads_on(access, vhost, one)
+        for one in (after, before)
     )
     lowered = {
         key for key in (*LENGTHS, *TIMES) if key in after and after[key] < before.get(key, inf)
@@ -251,22 +280,27 @@ def _reasons(
     forgets = not moved and _waits(before) and not _waits(after)
     if not lowered and not forgets:
         return
-    name = target.name
-    found = _held(access, vhost, name, exact=bool(patience))
-    if found is None or found.empty:
+    held_by = {name: _held(access, vhost, name, exact=bool(patience)) for name in queues}
+    there = {name: one for name, one in held_by.items() if one and not one.empty}
+    if not there:
         return
+    total = contents.Contents.together(list(there.values()))
     # Messages in a state that has no name here may be such.
-    if forgets and (waiting := found.dead_letters + found.unknown):
+    if forgets and (waiting := total.dead_letters + total.unknown):
         yield (
             f"dead-letter-strategy: at-least-once -> {after.get('dead-letter-strategy', 'none')}: "
             f"{waiting:,} messages still wait for their dead-letter target to take "
             "them, the broker would delete those"
         )
     for key in sorted(lowered):
-        held: int | None = found.undelivered
+        held: int | None = total.undelivered
         if key == "max-length-bytes":
-            held = None if stream else _bytes(access, vhost, name, found, patience)
-        if reason := _reason(key, after[key], held, found):
+            sizes = [
+                None if stream else _bytes(access, vhost, name, one, patience)
+                for name, one in there.items()
+            ]
+            held = None if None in sizes else sum(size or 0 for size in sizes)
+        if reason := _reason(key, after[key], held, total):
             yield f"{key}: {_shown(before.get(key))} -> {_shown(after[key])}: {reason}"
 
 
@@ -280,7 +314,7 @@ def _held(access: Access, vhost: str, name: str, *, exact: bool) -> contents.Con
     return contents.quick(access, vhost, name)
 
 
-def _reason(key: str, limit: float, held: int | None, found: contents.Contents) -> str | None:
+def _reason(key: str, limit: float, held: int | None, total: contents.Contents) -> str | None:
     match key:
         case "max-length" | "max-length-bytes":
             unit = "messages" if key == "max-length" else "bytes"
@@ -290,9 +324,9 @@ def _reason(key: str, limit: float, held: int | None, found: contents.Contents) 
                 return f"it holds {held:,} {unit}, the oldest {held - int(limit):,} would go"
             return None
         case "message-ttl":
-            return f"it holds {found.messages:,} messages, what is older would be lost"
+            return f"it holds {total.messages:,} messages, what is older would be lost"
         case "expires":
-            return f"unused for so long, it would go with its {found.messages:,} messages"
+            return f"unused for so long, it would go with its {total.messages:,} messages"
         case _:
             return "it holds messages, what is older would be lost"
 
@@ -315,9 +349,9 @@ def _waits(settings: Mapping[str, Any]) -> bool:
 
 
 def _bytes(
-    access: Access, vhost: str, queue: str, found: contents.Contents, patience: float
+    access: Access, vhost: str, queue: str, held_now: contents.Contents, patience: float
 ) -> int | None:
-    """Return the bytes that wait in a queue which holds what is ``found``; None if not known.
+    """Return the bytes that wait in a queue which holds ``held_now``; None if not known.
 
     They stand in the statistics alone, which lag: those are believed that count as many messages
     as the queue itself does, and at least as many that are neither ready nor held. Bytes and
@@ -327,7 +361,7 @@ def _bytes(
     Bytes of delayed messages are among the ready ones, those of dead letters are not.
     """
     deadline = time.monotonic() + (patience or STATISTICS_SECONDS)
-    others = found.undelivered - found.ready
+    others = held_now.undelivered - held_now.ready
     agreed: float | None = None
     while True:
         described = access.management.get(access.path("queues", vhost, queue))
@@ -335,7 +369,7 @@ def _bytes(
         if held is not None:
             held += described.get("message_bytes_dlx") or 0
         ready, count = described.get("messages_ready"), Count.of(described)
-        if not patience and (held or not found.undelivered):
+        if not patience and (held or not held_now.undelivered):
             return held
         counted = count.messages - count.ready - count.unacknowledged if count else 0
         known = held is not None and counted >= others
@@ -355,8 +389,8 @@ def _bytes(
 
 def _number(value: object) -> float:
     """Return a limit as a number to compare: ``max-age`` is text such as 3600s or 7D."""
-    found = re.fullmatch(r"(-?\d+(?:\.\d+)?)([YMDhms]?)", str(value))
-    return float(found[1]) * _SECONDS[found[2]] if found else inf
+    number = re.fullmatch(r"(-?\d+(?:\.\d+)?)([YMDhms]?)", str(value))
+    return float(number[1]) * _SECONDS[number[2]] if number else inf
 
 
 def _shown(value: float | None) -> str:

@@ -13,7 +13,7 @@ Source: "Policies", RabbitMQ documentation.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -57,6 +57,27 @@ class Planned:
             described,
             (new.type, new.declared_arguments()),
             after,
+        )
+
+    def losses_of_waiting(
+        self, name: str, new: Queue, before: Mapping[str, Any], queues: Sequence[str]
+    ) -> list[str]:
+        """Return why a queue that is declared now would lose what waits for it.
+
+        Args:
+            name: The queue's.
+            new: What it is declared with.
+            before: What applied to it before, by the keys of policies.
+            queues: Where its messages wait.
+        """
+        return limits.returned(
+            self.access,
+            self.topology.vhost,
+            Target(kind="queues", name=name, type=new.type),
+            before,
+            new.declared_arguments(),
+            effective.rules(self._after(False), self._after(True), self.access.like),
+            queues,
         )
 
     def missing(self, name: str, new: Queue) -> Iterator[tuple[bool, str, Body]]:

@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterable
 
 from rabbit_topology import contents, deletion, handover, marker
 from rabbit_topology.access import Access
+from rabbit_topology.errors import BrokerError
 from rabbit_topology.handover import Handover
 from rabbit_topology.management import NotFoundError
 from rabbit_topology.marker import is_marker
-from rabbit_topology.model import Topology
+from rabbit_topology.model import OnDelete, Queue, Topology
 from rabbit_topology.names import PREFIX
 from rabbit_topology.overlap import Overlap
 from rabbit_topology.planned import Planned
@@ -90,6 +91,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if missing:
             taken.rescue()
         if wanted and (missing or taken.is_gone()):
+            _check_waiting(planned, taken, topology.queues[name])
             taken.complete(topology.queues[name])
         else:
             taken.give_back()
@@ -97,6 +99,24 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
             completed.append(name)
     wait_until_readable(access, vhost, completed, report)
     return [name for name in find(access, topology) if name not in needed]
+
+
+def _check_waiting(planned: Planned, taken: Handover, new: Queue) -> None:
+    """Raise if a queue that is declared now would drop what waits for it.
+
+    The config may have changed since the run was killed that has taken the queue over.
+    """
+    if new.on_delete is OnDelete.DISCARD:
+        return
+    queues = [taken.name, taken.drained, taken.holding]
+    losses = planned.losses_of_waiting(taken.name, new, taken.former_settings(), queues)
+    if losses:
+        raise BrokerError(
+            taken.access.management.endpoint,
+            f"queue {taken.name}: a run that was killed has its messages wait, and as the config "
+            f"has it now, it would lose some of them: {'; '.join(losses)}. Set it as it was before,"
+            " or set `on_delete: discard`, and run again",
+        )
 
 
 def wait_until_readable(

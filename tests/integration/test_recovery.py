@@ -5,19 +5,24 @@ What a killed client leaves in the broker itself.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
-from rabbit_topology import deletion, recovery
+from rabbit_topology import contents, deletion, recovery
 from rabbit_topology.access import LOCK_QUEUE
-from rabbit_topology.model import Topology
+from rabbit_topology.errors import BrokerError
+from rabbit_topology.handover import Handover
+from rabbit_topology.model import OnDelete, Queue, QueueType, Topology
 from tests.integration.conftest import VERSIONS
 from tests.integration.stacks import (
     Stack,
     access_to,
     connect,
+    fill,
     held,
     management,
+    wait_for,
     wanted,
 )
 from toolchain.broker import Broker
@@ -74,3 +79,53 @@ def test_a_quorum_queue_whose_deletion_was_cut_short_is_deleted(
     assert reports == ["queue gone: ending the deletion that a killed run began; it was empty"]
     assert held(broker, vhost)["queues"].keys() == {"works", LOCK_QUEUE}
     assert held(broker, vhost)["exchanges"] == {}
+
+
+LOWERED: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "a length": ({}, {"arguments": {"x-max-length": 3}}),
+    "a length that was higher": (
+        {"arguments": {"x-max-length": 100}},
+        {"arguments": {"x-max-length": 3}},
+    ),
+    "bytes": ({}, {"arguments": {"x-max-length-bytes": 10}}),
+    "a setting, by a policy": ({}, {"max_length": 3}),
+    "a time to live": ({}, {"arguments": {"x-message-ttl": 600_000}}),
+}
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("what", LOWERED)
+def test_what_waits_is_not_let_into_a_queue_that_a_later_config_has_smaller(
+    start_broker: Callable[[str], Broker],
+    vhost: str,
+    version: str,
+    what: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rabbit_topology.inflow.AWAY_SECONDS", 2.0)
+    broker = start_broker(version)
+    before, after = LOWERED[what]
+    old, new = Queue(type=QueueType.CLASSIC, **before), Queue(type=QueueType.QUORUM, **after)
+    management(broker).request("PUT", f"/vhosts/{vhost}")
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        channel.queue_declare("q", **old.declaration())
+        channel.exchange_declare("e", durable=True)
+        channel.queue_bind("q", "e", "k")
+        fill(channel, "q", 5)
+        access = access_to(broker)
+        handover = Handover(access=access, vhost=vhost, name="q", report=print)
+        handover.take_over(old.model_copy(update={"type": QueueType.QUORUM}))
+        for _ in range(5):  # what comes while the queue is away
+            channel.basic_publish("e", "k", b"12345", mandatory=True)
+
+        topology = Topology(vhost=vhost, queues={"q": new})
+        with pytest.raises(BrokerError, match=r"a run that was killed.*it holds"):
+            recovery.complete(access, topology, print)
+        assert not access.exists("queues", vhost, "q")
+        allowed = new.model_copy(update={"on_delete": OnDelete.DISCARD})
+        unchanged = old.model_copy(update={"type": QueueType.QUORUM})
+        again = allowed if what == "a length" else unchanged
+        recovery.complete(access, topology.model_copy(update={"queues": {"q": again}}), print)
+        left = 3 if what == "a length" else 10
+        wait_for(lambda: contents.ready(access, vhost, "q") == left, f"{left} messages")
