@@ -20,7 +20,7 @@ from pika.adapters.utils.connection_workflow import AMQPConnectorException
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
 from rabbit_topology import effective, marker, urls
-from rabbit_topology.effective import Live, Rules
+from rabbit_topology.effective import Index, Live, Rules, Target
 from rabbit_topology.errors import BrokerError, reason
 from rabbit_topology.management import Management, NotFoundError
 from rabbit_topology.marker import TwoBrokersError
@@ -363,6 +363,17 @@ class Access:
             "priority": max(others, default=0) + 1,
         }
         self.write_policy(vhost, policy, body)
+
+    def applied(self, vhost: str, target: Target, *, but: str = "") -> dict[str, Any]:
+        """Return what the policy sets that applies to an object; of several that may, the first.
+
+        Args:
+            vhost: The object's vhost.
+            target: The object.
+            but: The name of a policy that is left out.
+        """
+        index = Index(self.live(vhost, but=but), self.like)
+        return dict(index.definition(index.applying(target)[0]))
 
     @contextmanager
     def marker(self, vhost: str) -> Iterator[str]:

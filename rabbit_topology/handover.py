@@ -38,6 +38,7 @@ from urllib.parse import quote
 from rabbit_topology import contents, counting, delays, interrupt, limits, shovel
 from rabbit_topology.access import LOCK_QUEUE, NEUTRAL, Access
 from rabbit_topology.deletion import delete_empty, delete_if_empty
+from rabbit_topology.effective import Target
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.inflow import Inflow
 from rabbit_topology.management import NotFoundError
@@ -132,6 +133,11 @@ class Handover:
         return own_name("kept", self.name)
 
     @property
+    def given_up(self) -> str:
+        """The policy that leads to the drained queue what the queue would drop meanwhile."""
+        return own_name("given-up", self.name)
+
+    @property
     def returning(self) -> str:
         """The exchange through which everything comes back into the queue."""
         return own_name("return", self.name)
@@ -182,6 +188,7 @@ class Handover:
             self._declare_helpers(described, new)
             counting.wait(self.access, self.vhost, self.name, self.report)
             self._hold()
+            self._keep_given_up(described)
             self._obstacles(new).check_cut_off()
             self._drain(described, new)
             if self._tells_late(described, new):
@@ -246,6 +253,7 @@ class Handover:
 
     def _declare(self, new: Queue) -> None:
         """Declare the queue, and replace what a client has declared in the meantime."""
+        self.access.delete_policy(self.vhost, self.given_up)
         for _ in range(_REDECLARED):
             try:
                 self.access.declare("queues", self.vhost, self.name, new.declaration())
@@ -300,6 +308,7 @@ class Handover:
     def _give_back(self, *, young: bool) -> None:
         if not self.is_shadowed():
             return
+        self._drop_again()
         if self.is_held() and not young:
             self._wait_until_registered(self.name)
             self.access.request_if_there("DELETE", "queues", self.vhost, self.kept)
@@ -518,6 +527,33 @@ class Handover:
                     return
             self._lead_into_drained()
             self._move(self.name, self.drained, meanwhile=interrupt.check)
+
+    def _keep_given_up(self, described: Mapping[str, Any]) -> None:
+        """Lead to the drained queue what a quorum queue would drop at its delivery limit.
+
+        It counts what is returned to it, and what was being moved is, if a node is killed.
+        """
+        if contents.queue_type(described) is not QueueType.QUORUM:
+            return
+        if contents.TARGET in limits.now(self.access, self.vhost, described):
+            return  # not dropped
+        target = Target(kind="queues", name=self.name, type=QueueType.QUORUM)
+        definition = self.access.applied(self.vhost, target)
+        # When the broker starts, the drained queue may be later than this one.
+        safely = {contents.STRATEGY: "at-least-once", "overflow": "reject-publish"}
+        definition |= {contents.TARGET: self.drained, **safely}
+        self.access.override_policy(self.vhost, self.given_up, self.name, "queues", definition)
+
+    def _drop_again(self) -> None:
+        """End what `_keep_given_up` began, once all that it kept is in the drained queue."""
+        if not any(one["name"] == self.given_up for one in self.access.policies(self.vhost)):
+            return
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while (held := contents.read(self.access, self.vhost, self.name)) and held.dead_letters:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.1)
+        self.access.delete_policy(self.vhost, self.given_up)
 
     def _lead_into_drained(self) -> None:
         with self.access.channel(self.vhost) as channel:

@@ -22,7 +22,7 @@ from pika.exceptions import ChannelClosedByBroker
 
 from rabbit_topology import contents, handover
 from rabbit_topology.access import Access
-from rabbit_topology.effective import Index, Target
+from rabbit_topology.effective import Target
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.model import ByName, Exchange, Route
 from rabbit_topology.names import own_name
@@ -204,10 +204,8 @@ class Overlap:
         return self.access.bindings("exchanges", self.vhost, exchange, end)
 
     def _users_policy(self) -> dict[str, Any]:
-        """Return what the policy that applies sets; of several that may, the first."""
-        index = Index(self.access.live(self.vhost, but=self.stand_in), self.access.like)
-        applying = index.applying(Target(kind="exchanges", name=self.name))
-        return dict(index.definition(applying[0]))
+        target = Target(kind="exchanges", name=self.name)
+        return self.access.applied(self.vhost, target, but=self.stand_in)
 
     def _stand_in(self, new: Exchange, outgoing: Sequence[Route], *, check: bool) -> None:
         self.access.lock(self.vhost)

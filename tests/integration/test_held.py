@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pika
 import pytest
 
-from rabbit_topology import contents, shovel
+from rabbit_topology import contents, recovery, shovel
 from rabbit_topology.access import LOCK_QUEUE, Access
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.handover import Handover
-from rabbit_topology.model import Queue, QueueType
+from rabbit_topology.model import Queue, QueueType, Topology
+from rabbit_topology.names import own_name
 from tests.integration.clients import Consumer, Publisher
 from tests.integration.conftest import VERSIONS
-from tests.integration.stacks import access_to, connect, fill, held, management, wait_for
+from tests.integration.stacks import access_to, connect, drain, fill, held, management, wait_for
 from toolchain.broker import Broker
 
 TYPES = (QueueType.CLASSIC, QueueType.QUORUM)
@@ -154,6 +156,34 @@ def test_whatever_a_publisher_may_set_comes_through_once(
             assert properties == given
         assert channel.basic_get("q")[0] is None
     api.request("DELETE", f"/users/{user}")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_delivery_limit_drops_nothing_that_was_on_its_way_when_the_broker_was_killed(
+    vhost: str, version: str
+) -> None:
+    topology = Topology(vhost=vhost, queues={"q": Queue(type=QueueType.CLASSIC)})
+    drained, held_now = own_name("drained", "q"), range(20_000)
+    with Broker.start(version=version, report=print) as broker:
+        declare(broker, vhost, {"x-queue-type": "quorum", "x-delivery-limit": 0})
+        with connect(broker, vhost) as connection:
+            channel = connection.channel()
+            channel.confirm_delivery()
+            lasting = pika.BasicProperties(delivery_mode=2)
+            for number in held_now:
+                channel.basic_publish("e", "k", str(number).encode(), lasting, mandatory=True)
+        access = access_to(broker)
+        with ThreadPoolExecutor() as threads:
+            run = threads.submit(replaced, access_to(broker), vhost, topology.queues["q"])
+            wait_for(lambda: access.exists("queues", vhost, drained), "the drained queue")
+            wait_for(lambda: contents.ready(access, vhost, drained) > 1000, "some moved")
+            broker.kill(0)
+            assert run.exception()
+        broker.restart(0)
+        recovery.complete(access_to(broker), topology, print)
+        with connect(broker, vhost) as connection:
+            assert {number for number, _ in drain(connection.channel(), "q")} == set(held_now)
+        assert not management(broker).get(f"/policies/{vhost}")
 
 
 # What the broker bears
