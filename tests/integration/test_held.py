@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 import pika
@@ -175,8 +176,11 @@ def test_a_delivery_limit_drops_nothing_that_was_on_its_way_when_the_broker_was_
         access = access_to(broker)
         with ThreadPoolExecutor() as threads:
             run = threads.submit(replaced, access_to(broker), vhost, topology.queues["q"])
-            wait_for(lambda: access.exists("queues", vhost, drained), "the drained queue")
-            wait_for(lambda: contents.ready(access, vhost, drained) > 1000, "some moved")
+            there = partial(access.exists, "queues", vhost, drained)
+            wait_for(lambda: run.done() or there(), "the drained queue", seconds=60)
+            moved = partial(contents.ready, access, vhost, drained)
+            wait_for(lambda: run.done() or moved() > 1000, "some moved")
+            assert not run.done(), run.exception()
             broker.kill(0)
             assert run.exception()
         broker.restart(0)
