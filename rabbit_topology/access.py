@@ -38,6 +38,9 @@ NEUTRAL = {"max-length": 2**40}
 
 _CONNECT_SECONDS = 5.0
 
+_ABOVE_OTHERS = 1_000_000_000
+"""The priority of a policy of our own: nobody writes one that is higher."""
+
 _WRITING_POLICIES = Lock()
 """Held while a policy is written. Two at once, and RabbitMQ 4.0 works out what applies to a queue
 with one of them out of view: it stays without the other until a policy is written again."""
@@ -354,13 +357,16 @@ class Access:
     def override_policy(
         self, vhost: str, policy: str, name: str, apply_to: str, definition: Mapping[str, Any]
     ) -> None:
-        """Make ``policy`` the one that applies to the object ``name`` and to nothing else."""
+        """Make ``policy`` the one that applies to the object ``name`` and to nothing else.
+
+        Above those of others that come later as well.
+        """
         others = [it["priority"] for it in self.policies(vhost) if it["name"] != policy]
         body = {
             "pattern": f"^{re.escape(name)}$",
             "definition": dict(definition),
             "apply-to": apply_to,
-            "priority": max(others, default=0) + 1,
+            "priority": max([_ABOVE_OTHERS, *(one + 1 for one in others)]),
         }
         self.write_policy(vhost, policy, body)
 

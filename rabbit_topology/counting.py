@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rabbit_topology import contents, interrupt
+from rabbit_topology import contents, interrupt, totals
 from rabbit_topology.access import Access
+from rabbit_topology.management import NotFoundError
 from rabbit_topology.model import QueueType
 
 LEAD_SECONDS = 0.6
@@ -27,7 +28,11 @@ _PATIENCE_SECONDS = 16.0
 _INTERVAL_SECONDS = 5.0
 """From one count to the next by default: taken for it where no shorter one is seen."""
 
+_QUIET_SECONDS = 6.0
+"""So long it is looked at where neither a rate nor a log tells whether anything comes in."""
+
 _LOOK_SECONDS = 0.03
+_LOG_SECONDS = 0.2
 
 
 def wait(access: Access, vhost: str, name: str, report: Callable[[str], None]) -> None:
@@ -37,16 +42,21 @@ def wait(access: Access, vhost: str, name: str, report: Callable[[str], None]) -
         return
     if not contents.consumers(access, vhost, name):
         return
-    if not contents.published(access, vhost, name)[1]:
+    if not contents.published(access, vhost, name)[1] and _is_quiet(access, vhost, name):
         return
     report(f"queue {name}: waiting until it counts its messages (every 5 s by default)")
     seen: list[float] = []
     started, last = time.monotonic(), _counts(described)
+    quiet_until = started + _QUIET_SECONDS
     while (now := time.monotonic()) < started + _PATIENCE_SECONDS:
         interrupt.check()
         counts = _counts(contents.describe(access, vhost, name) or {})
         if counts != last:
             seen.append(now)
+        elif not (any(counts) or seen) and now > quiet_until:
+            if not contents.published(access, vhost, name)[1]:
+                return
+            quiet_until = now + _PATIENCE_SECONDS
         last = counts
         if any(counts) and (interval := _interval(seen, now)):
             left = interval - LEAD_SECONDS - (time.monotonic() - seen[-1]) % interval
@@ -54,6 +64,19 @@ def wait(access: Access, vhost: str, name: str, report: Callable[[str], None]) -
                 time.sleep(left)
                 return
         time.sleep(_LOOK_SECONDS)
+
+
+def _is_quiet(access: Access, vhost: str, name: str) -> bool:
+    """Return whether nothing comes in and nothing is taken: the statistics know no young queue.
+
+    False as well where the broker does not tell.
+    """
+    try:
+        before = totals.position(access, vhost, name)
+        time.sleep(_LOG_SECONDS)
+        return before is not None and totals.position(access, vhost, name) == before
+    except NotFoundError:
+        return True
 
 
 def _interval(seen: Sequence[float], now: float) -> float | None:

@@ -535,14 +535,22 @@ class Handover:
         """
         if contents.queue_type(described) is not QueueType.QUORUM:
             return
-        if contents.TARGET in limits.now(self.access, self.vhost, described):
-            return  # not dropped
+        applying = limits.now(self.access, self.vhost, described)
+        if contents.TARGET in applying or not self._gives_up(applying):
+            return  # nothing is dropped
         target = Target(kind="queues", name=self.name, type=QueueType.QUORUM)
         definition = self.access.applied(self.vhost, target)
         # When the broker starts, the drained queue may be later than this one.
         safely = {contents.STRATEGY: "at-least-once", "overflow": "reject-publish"}
         definition |= {contents.TARGET: self.drained, **safely}
         self.access.override_policy(self.vhost, self.given_up, self.name, "queues", definition)
+
+    def _gives_up(self, applying: Mapping[str, Any]) -> bool:
+        """Return whether a quorum queue has a delivery limit, by what applies to it."""
+        with_default = self.access.management.version >= _UNLIMITED_FROM
+        if "delivery-limit" not in applying:
+            return with_default
+        return int(applying["delivery-limit"]) >= 0 or not with_default
 
     def _drop_again(self) -> None:
         """End what `_keep_given_up` began, once all that it kept is in the drained queue."""
@@ -611,8 +619,7 @@ class Handover:
             arguments |= {f"x-{key}": value for key, value in kept.items()}
         if quorum and self.access.management.version >= _UNLIMITED_FROM:
             arguments["x-delivery-limit"] = -1
-        if self.access.policies(self.vhost):
-            self.access.override_policy(self.vhost, name, name, "queues", NEUTRAL)
+        self.access.override_policy(self.vhost, name, name, "queues", NEUTRAL)
         with self.access.channel(self.vhost) as channel:
             channel.queue_declare(name, durable=True, arguments=arguments)
 
