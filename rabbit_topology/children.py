@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import pulumi
 
 from rabbit_topology.inputs import kind as kind_of
+from rabbit_topology.model import DEFAULT_VHOST
 
 _REGISTERING_SECONDS = 0.05
 """A resource that the engine has answered for has its URN at once; one being replaced has none."""
@@ -26,6 +27,8 @@ class Children:
     """Makes the resources of one component, and tells how far the engine is with them."""
 
     parent: pulumi.Resource
+    admission: pulumi.Output[None]
+    """Known once anything may be made."""
     _made: dict[tuple[str, str, str], pulumi.Resource] = field(default_factory=dict)
     """By kind, vhost and key, as `inputs.identity` returns them."""
 
@@ -55,6 +58,9 @@ class Children:
             replace_with: What it goes and comes back with.
             retain: The engine does not delete it on the broker.
         """
+        before: Any = list(depends_on) or None
+        if vhost in ("", DEFAULT_VHOST):  # all else waits for its vhost
+            before = self.admission.apply(lambda _: list(depends_on))
         resource = type_(
             name,
             **inputs,
@@ -64,7 +70,7 @@ class Children:
                 # engine does where a replacement is forced, it would then be deleted with it.
                 delete_before_replace=True,
                 hooks=hooks,
-                depends_on=list(depends_on) or None,
+                depends_on=before,
                 replace_with=list(replace_with) or None,
                 retain_on_delete=retain or None,
             ),

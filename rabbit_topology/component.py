@@ -12,9 +12,10 @@ from typing import Any
 
 import pulumi
 
-from rabbit_topology import model, unfinished, urls
+from rabbit_topology import admission, model, rules_services, unfinished, urls
 from rabbit_topology.access import Access
 from rabbit_topology.children import Children
+from rabbit_topology.errors import ConfigError
 from rabbit_topology.hooks import Hooks
 from rabbit_topology.provider import Provider
 from rabbit_topology.record import LEAVING, Record
@@ -62,10 +63,16 @@ class Topology(pulumi.ComponentResource):
         super().__init__("rabbit_topology:index:Topology", name, None, opts)
         self._name, self._args = name, args
         self._access = pulumi.Output.from_input(args.access)
+        # Where it is an output of other resources, nobody can tell yet.
+        self._own_user = args.access.management.username if isinstance(args.access, Access) else ""
+        self._check_own_user()
         self._record = Record()
         unfinished.check(self._record, name, args.topologies, args.safety)
         self._guards: dict[str, Safety] = {}
-        self._children = Children(parent=self)
+        admitted = admission.check(
+            self._record, args.topologies, args.safety, self._access, args.seed
+        )
+        self._children = Children(parent=self, admission=pulumi.Output.from_input(admitted))
         provider = Provider(self)
         self._hooks = Hooks(name, self._access, provider, self._children, args.safety, self._guard)
         found: dict[str, dict[str, Any]] = {}
@@ -87,6 +94,12 @@ class Topology(pulumi.ComponentResource):
         declared = {topology.vhost: topology.queues for topology in args.topologies}
         left = self._record.leaving(name, declared)
         self.register_outputs({**self.outputs, LEAVING: left} if left else self.outputs)
+
+    def _check_own_user(self) -> None:
+        topologies = {topology.vhost: topology for topology in self._args.topologies}
+        own = rules_services.own_user_problems(topologies, self._own_user or None)
+        if problems := [one.problem for one in own]:
+            raise ConfigError(problems)
 
     def _guard(self, vhost: str, access: Access) -> Safety:
         """Return who decides for a vhost, one that is no longer in the config included."""
@@ -126,6 +139,7 @@ class Topology(pulumi.ComponentResource):
             seed=self._args.seed,
             made=made,
             granted=granted,
+            own_user=self._own_user,
         )
         plain_urls = self._access.apply(lambda it: _urls(it, topology.vhost))
         service_urls = {}

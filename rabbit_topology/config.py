@@ -44,7 +44,8 @@ def load() -> tuple[Access, TopologyArgs, Stack]:
         raise pulumi.RunError(str(ConfigError([*problems, *error.problems]))) from None
     seed = pulumi.Config(PROJECT).get_secret("seed")
     seeded = rules_services.seed_problems(stack.whole, pulumi.Config(PROJECT).get("seed"))
-    problems += (it.problem for it in seeded)
+    own = rules_services.own_user_problems(stack.whole, settings.get("username"))
+    problems += (one.problem for one in (*seeded, *own))
     if problems:
         raise pulumi.RunError(str(ConfigError(problems)))
     access = Access.connect(**settings, hosts=stack.broker.hosts, tls=stack.broker.tls)

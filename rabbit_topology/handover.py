@@ -11,10 +11,11 @@ anew. The engine does that in an order of its own: bindings, queue, queue, bindi
    queue instead. What the queue holds is moved into a *drained* queue, consumers finish what they
    have, and the queue is deleted when it is exactly empty.
 3. As soon as the engine has deleted it as well, the new queue is declared, and where a client was
-   faster and has declared the old one again, that is replaced in the same way. The drained
-   messages are moved into it, then the held ones, and shortly before the last of them the stand-in
-   is switched to the new queue. The bindings are made, the stand-in and the helpers go. When the
-   engine comes to create the queue and its bindings, they are there.
+   faster and has declared the old one again, that is replaced in the same way. When the engine
+   comes to create the queue, it is there. Then the drained messages are moved into it, then the
+   held ones, and shortly before the last of them the stand-in is switched to the new queue. The
+   bindings are made, the stand-in and the helpers go. When the engine comes to create the
+   bindings, they are there.
 
 Every step can be done twice, and finds by the broker's own objects how far the last run came. From
 just before the deletion on there is a *return* exchange: the next run then goes on, and not back.
@@ -56,10 +57,11 @@ SWITCH_AT = 20
 """With so many messages left in the holding queue, publishers are switched to the new queue.
 What is published then overtakes these few: nowhere else does the order change."""
 
-CANCEL_SECONDS = 0.5
+CANCEL_SECONDS = 1.0
 """How long RabbitMQ 3.10 may take to tell consumers that a quorum queue is gone. If one of the same
 name is there earlier they are not told, and wait for messages that never come: in 25 of 25 tries
-where it was there at once, and in none on 4.0 and 4.3, which tell them within 10 ms."""
+where it was there at once, and on a busy machine once after 0.5 s. In none on 4.0 and 4.3, which
+tell them within 10 ms."""
 
 _TELLS_AT_ONCE = (4, 0)
 
@@ -198,15 +200,46 @@ class Handover:
             self.give_back()
             raise
 
-    def renew(self, new: Queue) -> None:
-        """Declare the queue, which was just deleted, and give back.
+    def declare(self, new: Queue) -> None:
+        """Declare the queue, which was just deleted.
 
         What a client has declared under its name meanwhile is replaced as well.
 
         Raises:
             BrokerError: The broker cannot be asked, or refuses.
         """
-        self._declare(new)
+        self.access.delete_policy(self.vhost, self.given_up)
+        for _ in range(_REDECLARED):
+            try:
+                self.access.declare("queues", self.vhost, self.name, new.declaration())
+            except BrokerError as error:
+                if OTHERWISE not in str(error):
+                    raise
+            else:
+                return
+            described = contents.describe(self.access, self.vhost, self.name)
+            if described is None:
+                continue
+            self.report(
+                f"queue {self.name}: is there as it was before, a client may have declared it "
+                f"again ({self._clients(described)}); replacing that as well"
+            )
+            self._declare_helpers(described, new)
+            self._hold()
+            self._replace_redeclared(described, new)
+        raise BrokerError(
+            self.access.management.endpoint,
+            f"queue {self.name}: clients declare it again, with other arguments, as often as it is "
+            "deleted; stop them, or have them declare it as the config does, and run again",
+        )
+
+    def renew(self, new: Queue) -> None:
+        """Declare the queue, if that is not done, and give back.
+
+        Raises:
+            BrokerError: The broker cannot be asked, or refuses.
+        """
+        self.declare(new)
         self._give_back(young=self._exists("queues", self.kept))
 
     def give_back(self) -> None:
@@ -219,7 +252,7 @@ class Handover:
         Raises:
             BrokerError: The broker cannot be asked, or refuses.
         """
-        self._declare(new)
+        self.declare(new)
         self._give_back(young=False)
 
     def rescue(self) -> None:
@@ -250,33 +283,6 @@ class Handover:
     def is_gone(self) -> bool:
         """Tell whether the old queue was deleted, or was about to be."""
         return self._exists("exchanges", self.returning)
-
-    def _declare(self, new: Queue) -> None:
-        """Declare the queue, and replace what a client has declared in the meantime."""
-        self.access.delete_policy(self.vhost, self.given_up)
-        for _ in range(_REDECLARED):
-            try:
-                self.access.declare("queues", self.vhost, self.name, new.declaration())
-            except BrokerError as error:
-                if OTHERWISE not in str(error):
-                    raise
-            else:
-                return
-            described = contents.describe(self.access, self.vhost, self.name)
-            if described is None:
-                continue
-            self.report(
-                f"queue {self.name}: is there as it was before, a client may have declared it "
-                f"again ({self._clients(described)}); replacing that as well"
-            )
-            self._declare_helpers(described, new)
-            self._hold()
-            self._replace_redeclared(described, new)
-        raise BrokerError(
-            self.access.management.endpoint,
-            f"queue {self.name}: clients declare it again, with other arguments, as often as it is "
-            "deleted; stop them, or have them declare it as the config does, and run again",
-        )
 
     def _replace_redeclared(self, described: dict[str, Any], new: Queue) -> None:
         if self._tells_late(described, new):

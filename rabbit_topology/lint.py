@@ -88,6 +88,7 @@ CATALOGUE: tuple[Named, ...] = (
     *rules.SPELLED_OUT,
     rules_services.across_vhosts,
     rules_services.SEED,
+    rules_services.OWN_USER,
     *rules.OF_BROKER,
     *ADVICE,
     EXPECTED,

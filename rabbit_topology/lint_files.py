@@ -98,6 +98,9 @@ def _check(config: Mapping[str, Any], folder: Path) -> tuple[list[Finding], list
     # One that is encrypted is long enough, as far as can be told.
     shown = "?" * 1000 if yaml_files.is_secret(seed) else None if seed is None else str(seed)
     besides += rules_services.seed_problems(stack.whole, shown)
+    username = config.get("rabbitmq:username")
+    if isinstance(username, str):
+        besides += rules_services.own_user_problems(stack.whole, username)
     if not stack.errors:
         besides += (_found(lint.EXPECTED, it.problem) for it in expectations.check(stack))
     return lint.check(stack, besides=besides), bases

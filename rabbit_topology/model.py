@@ -613,6 +613,17 @@ class Broker(_Frozen):
     endpoint is `https`."""
 
 
+class TakeOver(_Frozen):
+    """An object that others have made, which the stack may overwrite."""
+
+    object: Annotated[str, Field(min_length=1)]
+    """What it is, as the refusal names it: `user app`, `policy ttl`."""
+    vhost: str | None = None
+    """Its vhost, where the stack has several."""
+    reason: Annotated[str, Field(min_length=1)]
+    """Why, for those who read it later."""
+
+
 class SafetySettings(_Frozen):
     """How careful a stack is."""
 
@@ -625,6 +636,9 @@ class SafetySettings(_Frozen):
     """Changing or removing a federation upstream with a running link of an exchange, or a shovel
     with `source_exchange`: `refuse`, or `accept` that the queue of its own goes with what it holds
     and what is published meanwhile."""
+    take_over: Items[TakeOver] = ()
+    """What the broker has already, made by others and otherwise than it is declared here, and is to
+    be overwritten."""
 
 
 class Ignore(_Frozen):

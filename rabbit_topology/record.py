@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -17,9 +18,12 @@ from google.protobuf import json_format, struct_pb2
 from pulumi.runtime import mocks, settings
 from pulumi.runtime.proto import resource_pb2
 
+from rabbit_topology import inputs
+
 LEAVING = "leaving"
 """The output of a component that holds what `Record.leaving` returns, if there is any."""
 
+_PROVIDER = "rabbitmq:index/"
 _FUNCTION = "pulumi:pulumi:readStackResourceOutputs"
 _COMPONENT = "rabbit_topology:index:Topology"
 _QUEUE = "rabbitmq:index/queue:Queue"
@@ -34,7 +38,8 @@ class Record:
         self._answer: Future[Mapping[str, Any]] = Future()
         self._has_warned = False
         monitor = settings.get_monitor()
-        if isinstance(monitor, mocks.MockMonitor):
+        self._is_mocked = isinstance(monitor, mocks.MockMonitor)
+        if self._is_mocked:
             self._answer.set_result({})
         else:
             Thread(target=self._ask, args=(monitor, pulumi.get_stack()), daemon=True).start()
@@ -49,6 +54,16 @@ class Record:
             for _, outputs in _of_type(resources, _QUEUE)
             if outputs.get("vhost") == vhost
         )
+
+    def objects(self) -> frozenset[tuple[str, str, str]] | None:
+        """Return what the stack has made or imported, by kind, vhost and key.
+
+        As `inputs.identity` returns them. None: not known, or there is no engine.
+        """
+        resources = None if self._is_mocked else self._resources()
+        if resources is None:
+            return None
+        return frozenset(_identities(resources))
 
     def unfinished(self, component: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield what a component has in the state and no update of its program has had so far.
@@ -99,6 +114,14 @@ class Record:
             self._answer.set_result(known.get("outputs", {}))
         except grpc.RpcError as error:
             self._answer.set_exception(error)
+
+
+def _identities(resources: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    for resource in resources.values():
+        if resource["type"].startswith(_PROVIDER):
+            kind = inputs.kind(resource["type"])
+            with suppress(KeyError):  # one that was never made has no outputs
+                yield (kind, *inputs.identity(kind, resource["outputs"]))
 
 
 def _of_type(resources: Mapping[str, Any], type_: str) -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -198,8 +198,15 @@ class Vhost:
             given = shovel.model_dump(exclude_none=True)
             uris = {key: pulumi.Output.secret(given[key]) for key in given if key.endswith("_uri")}
             info = rabbitmq.ShovelInfoArgs(**{**given, **uris})
-            hooks = self.safety.shovel
-            self._make(rabbitmq.Shovel, name, {"info": info}, depends_on=all_else, hooks=hooks)
+            self._make(
+                rabbitmq.Shovel,
+                name,
+                {"info": info},
+                depends_on=all_else,
+                hooks=self.safety.shovel,
+                # The hook deletes it: the provider fails where it has ended by itself.
+                retain=True,
+            )
         for name, upstream in self.topology.federation_upstreams.items():
             given = upstream.model_dump(exclude_none=True)
             given["uri"] = pulumi.Output.secret(upstream.uri)

@@ -172,4 +172,61 @@ def seed_problems(topologies: Mapping[str, Topology], seed: str | None) -> Itera
         yield Finding(rule=SEED, severity=SEED.severity, problem=problem)
 
 
+OWN_USER = Named(
+    name="own-user",
+    reason="a stack that locks out the user it connects with can change nothing any more",
+    page="Access Control",
+)
+
+_EVERYTHING = frozenset({".*", "^.*", ".*$", "^.*$"})
+
+
+def own_user_problems(
+    topologies: Mapping[str, Topology], username: str | None
+) -> Iterator[Finding]:
+    """Yield what would take the user away that the stack connects with, or what it may do.
+
+    Args:
+        topologies: By config path.
+        username: The user's name; None: not known.
+    """
+    for root, topology in topologies.items() if username else ():
+        for problem in _own_user(root, topology, str(username)):
+            yield Finding(rule=OWN_USER, severity=OWN_USER.severity, problem=problem)
+
+
+def _own_user(root: str, topology: Topology, username: str) -> Iterator[Problem]:
+    for name in topology.services:
+        if permissions.user_name(topology, name) == username:
+            yield Problem(
+                path=f"{root}.{path('services', name)}",
+                value=show(username),
+                rule="the stack connects as this user (rabbitmq:username), and would give it "
+                "another password and the permissions of a service",
+                fix="give the service another `username:`, or connect as another user",
+            )
+    user = topology.users.get(username)
+    if user is None:
+        return
+    here = f"{root}.{path('users', username)}"
+    if not user.exists:
+        yield Problem(
+            path=here,
+            value=show(username),
+            rule="the stack connects as this user (rabbitmq:username), and would overwrite its "
+            "password and its tags",
+            fix="set `exists: true`, or connect as another user",
+        )
+        return
+    granted = user.permissions
+    if granted and not {granted.configure, granted.write, granted.read} <= _EVERYTHING:
+        yield Problem(
+            path=f"{here}.permissions",
+            value=show(granted.model_dump()),
+            rule="the stack connects as this user (rabbitmq:username), and needs all permissions "
+            "in its vhosts",
+            fix='write ".*" for `configure`, `write` and `read`, or leave it out',
+        )
+
+
 RULES: tuple[Rule[Topology], ...] = (named, declared_names, one_name_space)

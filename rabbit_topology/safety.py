@@ -34,7 +34,6 @@ from rabbit_topology import (
     link_guard,
     links,
     policies,
-    recovery,
     retained,
 )
 from rabbit_topology.access import Access
@@ -331,11 +330,19 @@ class Safety:
             await self._off_loop(leaving.unbind, self.access, vhost, route)
 
     async def after_deletion(self, old: Mapping[str, Any]) -> None:
-        """Declare at once what is replaced, and give back: the engine then has nothing to create.
+        """Declare at once what is replaced, so that no client is faster.
 
-        Its next steps may take long, and a client may be faster.
+        The engine's creation, which finds it there, reads it back: at once, since its consumers
+        come back, and the provider cannot read those of which the broker knows no channel.
         """
-        await self._renew(old)
+        kind, name = _kind_and_name(old)
+        if f"{kind} {name}" not in self._taken:
+            return
+        if kind == "exchange":
+            await self._renew(old)
+            return
+        await self._off_loop(self._planned.release, name)
+        await self._off_loop(self._handover(name).declare, self.topology.queues[name])
 
     async def after(self, new: Mapping[str, Any]) -> None:
         """Give back what was taken, once the resource that it was taken for is there again."""
@@ -354,17 +361,12 @@ class Safety:
 
     async def _renew(self, given: Mapping[str, Any]) -> None:
         """Complete the replacement of a queue or exchange, unless that is done."""
-        name = given["name"]
-        kind = "exchange" if "type" in given["settings"] else "queue"
+        kind, name = _kind_and_name(given)
         key = f"{kind} {name}"
         if key not in self._taken:
             return
         if kind == "queue":
-            await self._off_loop(self._planned.release, name)
             await self._off_loop(self._handover(name).renew, self.topology.queues[name])
-            # The engine's creation follows, and reads it back.
-            readable = recovery.wait_until_readable
-            await self._off_loop(readable, self.access, self.topology.vhost, [name], pulumi.info)
         else:
             exchange = self.topology.exchanges[name]
             await self._off_loop(self._overlap(name).renew, exchange, self._outgoing(name))
@@ -421,7 +423,10 @@ class Safety:
         await self._off_loop(delete, new["vhost"], stand_in)
 
     async def before_shovel(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-        """Note what a shovel lets go of; refuse if a queue of its own would go with messages."""
+        """Note what a shovel lets go of; refuse if a queue of its own would go with messages.
+
+        Deleted here, if it is there: one that was to end by itself may have done so.
+        """
         vhost, name = old["vhost"], old["name"]
         source = Source.of(name, vhost, old["info"])
         fate = None if new else await self._fate("shovel", vhost, name)
@@ -431,6 +436,9 @@ class Safety:
                 self._judge, self.links.check_shovel, self.access, source, stays=stays
             )
         self.links.leaving.append(source)
+        if not new and not pulumi.runtime.is_dry_run():
+            gone = ("DELETE", "parameters/shovel", vhost, name)
+            await self._off_loop(self.access.request_if_there, *gone)
 
     async def before_upstream(self, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
         """Refuse if what the upstream's broker keeps for a link would go with messages."""
@@ -934,6 +942,11 @@ class Safety:
 
 def _lines(reasons: Mapping[str, str]) -> str:
     return "".join(f"\n  - queue {queue}: {reason}" for queue, reason in reasons.items())
+
+
+def _kind_and_name(given: Mapping[str, Any]) -> tuple[str, str]:
+    """Return whether inputs are of a queue or exchange, and its name."""
+    return ("exchange" if "type" in given["settings"] else "queue"), given["name"]
 
 
 def _label(route: Route) -> str:

@@ -38,6 +38,8 @@ class Users:
     """The users made so far, in other vhosts as well: those that exist may be among them."""
     granted: list[pulumi.Resource]
     """Everything made so far for users, permissions included, in other vhosts as well."""
+    own_user: str = ""
+    """The user that the stack connects with: what it may do is never taken away."""
 
     def service(self, topology: Topology, name: str) -> tuple[str, pulumi.Output[str]]:
         """Create a service's user; return its name and its password, a secret."""
@@ -126,6 +128,7 @@ class Users:
                 key=name,
                 depends_on=before,
                 hooks=self.safety.permissions,
+                retain=name == self.own_user,
                 inputs={
                     "user": user,
                     "vhost": self.vhost,

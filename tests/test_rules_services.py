@@ -7,6 +7,7 @@ from __future__ import annotations
 import pytest
 
 from rabbit_topology import ConfigError, parse
+from rabbit_topology.rules_services import own_user_problems
 
 TOPOLOGY = {
     "vhost": "v",
@@ -86,3 +87,43 @@ def test_a_service_and_a_user_by_hand_have_no_name_in_common():
 def test_an_undeclared_name_is_shown_by_path_also_where_the_service_has_an_odd_name():
     (found,) = problems(**{"a.b": {"consumes": ["nothing"]}})
     assert found == 'topology.services["a.b"].consumes[0]'
+
+
+EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}
+
+
+@pytest.mark.parametrize(
+    ("said", "where"),
+    [
+        ({"users": {"admin": {"permissions": {"read": ".*"}}}}, "users.admin"),
+        ({"users": {"admin": {"password": "p"}}}, "users.admin"),
+        (
+            {"users": {"admin": {"exists": True, "permissions": {"read": ".*"}}}},
+            "users.admin.permissions",
+        ),
+        (
+            {"users": {"admin": {"exists": True, "permissions": {**EVERYTHING, "write": "^a"}}}},
+            "users.admin.permissions",
+        ),
+        ({"vhost": "/", "services": {"admin": {"consumes": ["inbox"]}}}, "services.admin"),
+        ({"services": {"s": {"consumes": ["inbox"], "username": "admin"}}}, "services.s"),
+    ],
+)
+def test_the_user_that_the_stack_connects_with_is_not_taken_away(said, where):
+    topologies = {"topology": parse({**TOPOLOGY, **said})[0]}
+    (problem,) = {one.problem.path: one for one in own_user_problems(topologies, "admin")}.items()
+    assert problem[0] == f"topology.{where}"
+    assert not [*own_user_problems(topologies, "another")]
+    assert not [*own_user_problems(topologies, None)]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        {"users": {"admin": {"exists": True}}},
+        {"users": {"admin": {"exists": True, "permissions": EVERYTHING}}},
+        {"services": {"admin": {"consumes": ["inbox"], "username": "other"}}},
+    ],
+)
+def test_what_leaves_it_as_it_is_may_be_said(said):
+    assert not [*own_user_problems({"topology": parse({**TOPOLOGY, **said})[0]}, "admin")]

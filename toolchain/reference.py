@@ -39,6 +39,7 @@ SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("topology.vhost_settings.limits", model.VhostLimits),
     ("rabbit-topology:broker", model.Broker),
     ("rabbit-topology:safety", model.SafetySettings),
+    ("safety.take_over[]", model.TakeOver),
     ("rabbit-topology:lint", model.LintSettings),
     ("lint.ignore[]", model.Ignore),
     ("rabbit-topology:expect[]", model.Expectation),

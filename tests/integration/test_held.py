@@ -191,6 +191,34 @@ def test_a_delivery_limit_drops_nothing_that_was_on_its_way_when_the_broker_was_
         assert not management(broker).get(f"/policies/{vhost}")
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("type_", TYPES)
+def test_a_policy_of_others_that_comes_meanwhile_takes_nothing_from_what_waits(
+    start_broker: Callable[[str], Broker], vhost: str, version: str, type_: QueueType
+) -> None:
+    broker = start_broker(version)
+    declare(broker, vhost, {"x-queue-type": type_.value})
+    access, new = access_to(broker), Queue(type=other(type_))
+    handover = Handover(access=access, vhost=vhost, name="q", report=print)
+    theirs = {"pattern": "", "definition": {"max-length": 1}, "priority": 1000}
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+
+        def publish() -> None:
+            for _ in range(10):
+                channel.basic_publish("e", "k", b"", mandatory=True)
+
+        publish()
+        handover.take_over(new)
+        management(broker).request("PUT", f"/policies/{vhost}/theirs", theirs)
+        publish()
+        management(broker).request("DELETE", f"/policies/{vhost}/theirs")
+    handover.renew(new)
+    assert contents.ready(access, vhost, "q") == 20
+    assert not access.policies(vhost)
+
+
 # What the broker bears
 
 
@@ -224,21 +252,39 @@ def test_large_messages_are_moved_some_at_a_time(
     assert all(1 <= it <= 8 for it in prefetches), prefetches
 
 
-def test_nothing_is_replaced_while_the_broker_has_an_alarm(vhost: str) -> None:
+def test_nothing_is_replaced_while_the_broker_has_an_alarm_or_no_room(vhost: str) -> None:
     with Broker.start(version="4.0", report=print) as broker:
         declare(broker, vhost, {"x-queue-type": "classic"})
         with connect(broker, vhost) as connection:
-            fill(connection.channel(), "q", 5)
+            channel = connection.channel()
+            channel.confirm_delivery()
+            for _ in range(10):
+                channel.basic_publish("e", "k", b"x" * (4 << 20), mandatory=True)
         broker.ctl("set_vm_memory_high_watermark", "absolute", "1")
-        nodes = lambda: management(broker).get("/nodes")  # noqa: E731 - it is short
-        wait_for(lambda: nodes()[0].get("mem_alarm"), "alarm")
+        api = management(broker)
+
+        def node(key: str) -> Any:
+            return api.get("/nodes")[0].get(key)
+
+        def size() -> int:
+            return int(api.get(f"/queues/{vhost}/q").get("message_bytes", 0))
+
+        wait_for(lambda: node("mem_alarm"), "alarm")
         access = access_to(broker)
         with pytest.raises(BrokerError, match="has a memory alarm"):
             replaced(access, vhost, Queue())
         broker.ctl("set_vm_memory_high_watermark", "0.6")
-        wait_for(lambda: not nodes()[0].get("mem_alarm"), "no alarm")
+        wait_for(lambda: not node("mem_alarm"), "no alarm")
+        wait_for(lambda: size() > 40_000_000, "statistics")
+        broker.ctl("set_disk_free_limit", str(node("disk_free") - 20_000_000))
+        wait_for(lambda: node("disk_free_limit") > 1_000_000_000, "the limit")
+        # Another program may have taken those few MB by now: then it is an alarm.
+        with pytest.raises(BrokerError, match=r"MB of disk left|has a disk alarm"):
+            replaced(access, vhost, Queue())
+        broker.ctl("set_disk_free_limit", "50MB")
+        wait_for(lambda: not node("disk_free_alarm"), "no alarm")
         replaced(access, vhost, Queue())
-        assert contents.ready(access, vhost, "q") == 5
+        assert contents.ready(access, vhost, "q") == 10
 
 
 # Bindings of others

@@ -161,6 +161,33 @@ def test_a_queue_leaves_together_with_its_shovel(default_stack: Stack, vhost: st
     assert queues_of(stack, vhost) == {"b"}
 
 
+@pytest.mark.parametrize("way", ["removed", "destroyed", "changed"])
+def test_a_shovel_that_has_ended_by_itself_goes_like_any_other(
+    stack: Stack, vhost: str, way: str
+) -> None:
+    before = shovelled(stack, vhost) | {"services": {}}
+    before["shovels"]["m"]["source_delete_after"] = "queue-length"
+    stack.configure(before)
+    stack.up()
+    wait_for(lambda: shovels_of(stack, vhost) == set(), "the shovel has ended")
+    if way == "destroyed":
+        stack.destroy()
+        assert vhost not in vhosts_of(stack)
+        return
+    changed = {**before["shovels"]["m"], "source_delete_after": "never"}
+    stack.configure(before | {"shovels": {"m": changed} if way == "changed" else {}})
+    stack.up()
+    assert shovels_of(stack, vhost) == ({"m"} if way == "changed" else set())
+    stack.up("--expect-no-changes")
+
+
+def test_a_shovel_whose_vhost_was_deleted_by_hand_goes_as_well(stack: Stack, vhost: str) -> None:
+    stack.configure(shovelled(stack, vhost) | {"services": {}})
+    stack.up()
+    management(stack.broker).request("DELETE", f"/vhosts/{vhost}")
+    stack.destroy()
+
+
 def test_a_shovel_of_a_queue_changes_and_nothing_is_lost(stack: Stack, vhost: str) -> None:
     before = shovelled(stack, vhost) | {"services": {}}
     stack.configure(before)
