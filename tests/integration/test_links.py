@@ -181,13 +181,6 @@ def test_a_shovel_that_has_ended_by_itself_goes_like_any_other(
     stack.up("--expect-no-changes")
 
 
-def test_a_shovel_whose_vhost_was_deleted_by_hand_goes_as_well(stack: Stack, vhost: str) -> None:
-    stack.configure(shovelled(stack, vhost) | {"services": {}})
-    stack.up()
-    management(stack.broker).request("DELETE", f"/vhosts/{vhost}")
-    stack.destroy()
-
-
 def test_a_shovel_of_a_queue_changes_and_nothing_is_lost(stack: Stack, vhost: str) -> None:
     before = shovelled(stack, vhost) | {"services": {}}
     stack.configure(before)
