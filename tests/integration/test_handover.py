@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from threading import Event, Thread
 from typing import Any
 
+import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
@@ -290,6 +291,45 @@ def test_an_exchange_that_is_dead_lettered_to_is_not_replaced(small: Vhost) -> N
     small.channel.queue_purge("orders")
     small.channel.exchange_delete("front")
     small.overlap().check(Exchange(type="topic"))
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("type_", ["direct", "fanout", "topic", "headers"])
+def test_an_exchange_that_is_about_to_be_deleted_has_one_way_for_each_message(
+    start_broker: Callable[[str], Broker], vhost: str, version: str, type_: str
+) -> None:
+    broker = start_broker(version)
+    management(broker).request("PUT", f"/vhosts/{vhost}")
+    access, new = access_to(broker), Exchange(type="direct" if type_ == "topic" else "topic")
+    overlap = Overlap(access=access, vhost=vhost, name="e", report=print)
+    arguments = {"x-match": "any", "h": "1"} if type_ == "headers" else {}
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.exchange_declare("e", type_, durable=True)
+        for queue in ("a", "b"):
+            channel.queue_declare(queue, durable=True)
+            for key in ("k", "l"):
+                channel.queue_bind(queue, "e", key, arguments)
+        overlap.take_over(new, [])
+        ways = access.bindings("exchanges", vhost, "e", "source")
+        assert {way["destination"] for way in ways} == {overlap.stand_in}
+        keys = {way["routing_key"] for way in ways}
+        assert keys == {"direct": {"k", "l"}, "topic": {"#"}}.get(type_, {""})
+
+        properties = pika.BasicProperties(headers={"h": "1"})
+        channel.basic_publish("e", "k", b"before", properties, mandatory=True)
+        channel.exchange_delete("e")
+        overlap.renew(new, [])
+        channel.basic_publish("e", "k", b"after", properties, mandatory=True)
+        for queue in ("a", "b"):
+            bodies = [channel.basic_get(queue, auto_ack=True)[2] for _ in range(3)]
+            assert bodies == [b"before", b"after", None]
+    ends = {
+        (way["destination"], way["routing_key"])
+        for way in access.bindings("exchanges", vhost, "e", "source")
+    }
+    assert ends == {(queue, key) for queue in ("a", "b") for key in ("k", "l")}
 
 
 def test_an_exchange_whose_own_alternate_would_take_its_messages_is_not_replaced(
