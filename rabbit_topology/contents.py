@@ -29,7 +29,7 @@ from urllib.parse import quote
 
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-from rabbit_topology.access import Access, NoAmqpError
+from rabbit_topology.access import Access, NoAmqpError, NoVhostError
 from rabbit_topology.effective import Rules, Target
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.management import NotFoundError
@@ -350,6 +350,15 @@ def published(access: Access, vhost: str, name: str) -> tuple[int, float]:
     return _published(access, access.path("queues", vhost, name), "publish")
 
 
+def is_taken(access: Access, vhost: str, name: str) -> bool:
+    """Return whether anybody takes messages from a queue: it has consumers, or is asked for some.
+
+    The latter as the broker's statistics tell.
+    """
+    path = access.path("queues", vhost, name)
+    return bool(consumers(access, vhost, name) or _published(access, path, "deliver_get")[1])
+
+
 def published_by_name(access: Access, vhost: str) -> float:
     """Return the messages/s that come to any queue of a vhost through the default exchange."""
     return _published(access, access.path("exchanges", vhost, "amq.default"), "publish_out")[1]
@@ -557,6 +566,8 @@ def _declared(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
     try:
         with access.channel(vhost) as channel:
             declared = channel.queue_declare(name, passive=True).method
+    except NoVhostError:
+        return None  # and with it all that was in it
     except ChannelClosedByBroker as error:
         if error.reply_code == 404 and "no queue" in error.reply_text:
             return None
@@ -564,6 +575,9 @@ def _declared(access: Access, vhost: str, name: str) -> tuple[int, int] | None:
             access.management.endpoint, f"queue {name!r} cannot be asked: {error.reply_text}"
         ) from None
     except AMQPError as error:
+        # The broker's answer that there is none is too long for AMQP where the name is.
+        if not access.exists("queues", vhost, name):
+            return None
         raise BrokerError(
             access.management.endpoint, f"queue {name!r} cannot be asked: {error!r}"
         ) from None

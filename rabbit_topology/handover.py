@@ -85,6 +85,7 @@ that is full, or on a node that is down, returns what comes out of a helper at o
 
 _MEAN_BYTES = "rabbit-topology-mean-bytes"
 _SETTINGS = "rabbit-topology-settings"
+_TAKEN = "rabbit-topology-taken"
 """What the stand-in knows about the queue as it was, in its arguments."""
 
 OTHERWISE = "inequivalent arg"
@@ -380,10 +381,14 @@ class Handover:
         applying = limits.now(self.access, self.vhost, {"arguments": {}, **described})
         if contents.queue_type(described) is QueueType.STREAM:
             applying = {}  # what it keeps for how long has nothing to do with consumers
-        mean = float(self._noted().get(_MEAN_BYTES, 0))
+        noted = self._noted()
+        if not noted.get(_TAKEN, True):
+            applying = {}  # nobody has taken anything: its limits do what they would have done
+        mean = float(noted.get(_MEAN_BYTES, 0))
         inflow = Inflow(
             limits=applying,
             ready=partial(contents.ready, self.access, self.vhost, self.name),
+            consumers=partial(contents.consumers, self.access, self.vhost, self.name),
             mean_bytes=lambda: mean or shovel.mean_bytes(self.access, self.vhost, source),
         )
         return shovel.Move(
@@ -458,6 +463,7 @@ class Handover:
         noted = {
             _MEAN_BYTES: int(shovel.mean_bytes(self.access, self.vhost, self.name)),
             _SETTINGS: json.dumps(limits.now(self.access, self.vhost, described)),
+            _TAKEN: contents.is_taken(self.access, self.vhost, self.name),
         }
         with self.access.channel(self.vhost) as channel:
             channel.exchange_declare(self.stand_in, "fanout", durable=True, arguments=noted)

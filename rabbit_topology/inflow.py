@@ -28,11 +28,13 @@ class Inflow:
     """What may go into one queue now.
 
     ``limits`` is what applies to it, by the keys of policies; ``ready`` tells how many messages
-    wait in it, and ``mean_bytes`` how large one of those is that go in.
+    wait in it, ``consumers`` how many there are, and ``mean_bytes`` how large one of those messages
+    is that go in.
     """
 
     limits: Mapping[str, Any]
     ready: Callable[[], int]
+    consumers: Callable[[], int]
     mean_bytes: Callable[[], float]
     _window: int = _FIRST
     _given: int = 0
@@ -57,7 +59,10 @@ class Inflow:
         if self._open:
             return left
         now, ready = time.monotonic(), self.ready()
-        if self._least is None or ready < self._least or self._taken_at is None:
+        if self._taken_at is None or (
+            # What expires becomes fewer as well.
+            (self._least is None or ready < self._least) and self.consumers()
+        ):
             self._taken_at = now
         self._least = ready if self._least is None else min(self._least, ready)
         room = self._room(ready, now)

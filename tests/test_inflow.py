@@ -49,12 +49,22 @@ class Queue:
 
 
 def moved(
-    monkeypatch: pytest.MonkeyPatch, limits: Mapping[str, Any], speed: float, size: float = 100.0
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Mapping[str, Any],
+    speed: float,
+    size: float = 100.0,
+    *,
+    consumed: bool = True,
 ) -> tuple[Queue, float]:
     """Return what 5,000 messages have done to a queue, and how many seconds it took."""
     queue, left = Queue(speed), 5000
     monkeypatch.setattr(inflow, "time", queue)
-    into = Inflow(limits=limits, ready=queue.ready, mean_bytes=lambda: size)
+    into = Inflow(
+        limits=limits,
+        ready=queue.ready,
+        consumers=lambda: int(consumed and speed > 0),
+        mean_bytes=lambda: size,
+    )
     begun = queue.now
     while left:
         allowed = into.allowed(left)
@@ -88,7 +98,12 @@ def test_as_long_as_their_size_is_not_known_messages_go_in_one_by_one(monkeypatc
     monkeypatch.setattr(inflow, "time", queue)
     sizes = iter([0.0, 10.0])
     limits = {"max-length-bytes": 1000}
-    into = Inflow(limits=limits, ready=queue.ready, mean_bytes=lambda: next(sizes))
+    into = Inflow(
+        limits=limits,
+        ready=queue.ready,
+        consumers=lambda: 1,
+        mean_bytes=lambda: next(sizes),
+    )
     assert [into.allowed(5000), into.allowed(5000)] == [1, 50]
 
 
@@ -110,5 +125,10 @@ def test_all_goes_in_at_once_where_nobody_takes_anything(monkeypatch):
     ],
 )
 def test_what_bounds_it(limits, bounded):
-    into = Inflow(limits=limits, ready=lambda: 0, mean_bytes=lambda: 0.0)
+    into = Inflow(limits=limits, ready=lambda: 0, consumers=lambda: 0, mean_bytes=lambda: 0.0)
     assert into.bounded is bounded
+
+
+def test_what_expires_is_not_taken_for_consumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, seconds = moved(monkeypatch, {"message-ttl": 2000}, speed=40, consumed=False)
+    assert inflow.AWAY_SECONDS < seconds < inflow.AWAY_SECONDS + 5

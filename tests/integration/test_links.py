@@ -181,6 +181,38 @@ def test_a_shovel_that_has_ended_by_itself_goes_like_any_other(
     stack.up("--expect-no-changes")
 
 
+@pytest.mark.parametrize("way", ["destroyed", "removed"])
+def test_what_was_in_a_vhost_that_was_deleted_by_hand_goes(
+    stack: Stack, vhost: str, way: str
+) -> None:
+    long = "q" * 255
+    before = shovelled(stack, vhost, **{long: {"type": "classic"}}) | {"services": {}}
+    stack.configure(before)
+    stack.up()
+    management(stack.broker).request("DELETE", f"/vhosts/{vhost}")
+    if way == "destroyed":
+        stack.destroy()
+        return
+    stack.configure(before | {"shovels": {}, "bindings": [], "queues": {"b": {}}})
+    stack.up()
+    again = stack.up("--refresh")
+    assert again.changes["created"]
+    stack.up("--expect-no-changes")
+
+
+@pytest.mark.parametrize("kind", ["classic", "quorum"])
+def test_a_queue_with_a_long_name_that_was_deleted_by_hand_goes(
+    stack: Stack, vhost: str, kind: str
+) -> None:
+    topology: dict[str, Any] = {"vhost": vhost, "queues": {"q" * 255: {"type": kind}, "p": {}}}
+    stack.configure(topology)
+    stack.up()
+    management(stack.broker).request("DELETE", f"/queues/{vhost}/{'q' * 255}")
+    del topology["queues"]["q" * 255]
+    stack.configure(topology)
+    stack.up()
+
+
 def test_a_shovel_of_a_queue_changes_and_nothing_is_lost(stack: Stack, vhost: str) -> None:
     before = shovelled(stack, vhost) | {"services": {}}
     stack.configure(before)
