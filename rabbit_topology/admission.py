@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Sequence
 from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 
 import pulumi
@@ -90,10 +91,18 @@ def _look(
         for one in adoption.wanted(topology, password_of)
         if (one.kind, one.vhost, one.name) not in known
     ]
-    return adoption.look(access, unknown) if unknown else Adoption()
+    seen = adoption.look(access, unknown) if unknown else Adoption()
+    made = (one.vhost for one in topologies if ("vHost", "", one.vhost) in known)
+    return replace(seen, missing=[vhost for vhost in made if not access.has_vhost(vhost)])
 
 
 def _say(seen: Adoption, settings: SafetySettings) -> None:
+    if seen.missing:
+        pulumi.warn(
+            f"the stack has made the vhost {', '.join(seen.missing)}, and the broker does not have "
+            "it: is it the right broker? If so, `pulumi up --refresh` makes all of it anew; else "
+            "the engine takes it for unchanged"
+        )
     if seen.equal:
         pulumi.info(f"adopts {len(seen.equal):,} objects, which are there as they are declared")
     refused: list[tuple[Wanted, Sequence[str]]] = []

@@ -90,6 +90,8 @@ class Adoption:
     """It is as it is declared."""
     different: Sequence[tuple[Wanted, Sequence[str]]] = ()
     """It is not; and what differs, no password among it."""
+    missing: Sequence[str] = ()
+    """The vhosts that the stack has made, and that are not there."""
 
 
 def wanted(

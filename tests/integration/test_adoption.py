@@ -146,3 +146,13 @@ def test_nothing_is_looked_at_where_all_is_the_stacks_own(stack: Stack, vhost: s
     management(stack.broker).request("PUT", f"/vhosts/{vhost}", {"description": "by hand"})
     result = stack.up("--expect-no-changes")
     assert "refused" not in result.text
+
+
+def test_a_vhost_of_the_stack_that_is_not_there_is_named(stack: Stack, vhost: str) -> None:
+    stack.configure({"vhost": vhost, "queues": {"q": {}}})
+    stack.up()
+    management(stack.broker).request("DELETE", f"/vhosts/{vhost}")
+    for text in (stack.preview().text, stack.up().text):
+        assert f"has made the vhost {vhost}, and the broker does not have it" in text
+    stack.up("--refresh")
+    assert "does not have it" not in stack.up("--expect-no-changes").text
