@@ -43,7 +43,7 @@ from rabbit_topology.handover import Handover
 from rabbit_topology.hooks import Hooks, announce
 from rabbit_topology.link_guard import LinkGuard
 from rabbit_topology.links import Source
-from rabbit_topology.management import UnreachableError
+from rabbit_topology.management import NotFoundError, UnreachableError
 from rabbit_topology.model import (
     BUILT_IN_EXCHANGE_TYPES,
     DEFAULT_VHOST,
@@ -832,18 +832,32 @@ class Safety:
             raise self._verdict
 
     def check_others(self) -> None:
-        """Raise if the vhost goes, and holds queues that the stack does not manage.
+        """Raise if the vhost goes, and is protected, or holds queues of others than the stack.
 
         Raises:
             BrokerError: It names them. What is empty now may be published to a moment later.
         """
         if not self._vhost_goes:
             return
+        self._check_protection()
         deployed = self.deployed(self.topology.vhost)
         if deployed is None and self.has_left:
             return  # looked at again when only the vhost is left
         if others := self._others([*self.topology.queues, *(deployed or ())]):
             raise _others_error(self.access, self.topology.vhost, others)
+
+    def _check_protection(self) -> None:
+        vhost = self.topology.vhost
+        try:
+            described = self.access.management.get(self.access.path("vhosts", vhost))
+        except NotFoundError:
+            return
+        if described.get("protected_from_deletion"):
+            raise BrokerError(
+                self.access.management.endpoint,
+                f"refused, since vhost {vhost} would be deleted, and the broker protects it from "
+                f"that. To let it go, run rabbitmqctl disable_vhost_deletion_protection {vhost}",
+            )
 
     def _others(self, managed: Iterable[str]) -> list[str]:
         names = set(contents.names(self.access, self.topology.vhost))

@@ -6,9 +6,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
-from tests.integration.stacks import Stack, connect, fill, management
+import pytest
+
+from tests.integration.stacks import Stack, connect, fill, held, management
 from tests.safety import settled
+from toolchain.broker import Broker
 
 SEED = "a seed of the tests"
 
@@ -62,3 +68,35 @@ def test_one_vhost_becomes_two_and_one_again(one_stack: Stack, vhost: str):
         connection.channel().queue_purge("q")
     stack.up()
     assert second not in {it["name"] for it in management(stack.broker).get("/vhosts")}
+
+
+@pytest.mark.parametrize("way", ["destroyed", "removed"])
+def test_a_vhost_that_is_protected_from_deletion_keeps_all_that_is_in_it(
+    tmp_path: Path,
+    engine_env: dict[str, str],
+    start_broker: Callable[[str], Broker],
+    vhost: str,
+    way: str,
+) -> None:
+    stack, second = Stack(tmp_path, engine_env, start_broker("newest")), f"{vhost}-second"
+    inside = {"queues": {"q": {}}, "services": {"worker": {"consumes": ["q"]}}}
+    one = {"queues": {"q": {}}}
+    both = {"vhosts": {vhost: one, second: inside}}
+    stack.configure(both, seed=SEED)
+    stack.up()
+    api, before = management(stack.broker), held(stack.broker, second)
+    api.request("POST", f"/vhosts/{second}/deletion/protection", {})
+    stack.configure(
+        both if way == "destroyed" else {"vhost": vhost, "queues": {"q": {}}}, seed=SEED
+    )
+    go = partial(stack.destroy if way == "destroyed" else stack.up, check=False)
+    refused = go()
+    assert refused.status
+    assert f"rabbitmqctl disable_vhost_deletion_protection {second}" in refused.text
+    assert "deleted" not in refused.changes, refused.text
+    assert held(stack.broker, second) == before
+
+    api.request("DELETE", f"/vhosts/{second}/deletion/protection")
+    ended = go()
+    assert not ended.status, ended.text
+    assert second not in {one["name"] for one in api.get("/vhosts")}
