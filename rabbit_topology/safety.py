@@ -366,6 +366,7 @@ class Safety:
         if key not in self._taken:
             return
         if kind == "queue":
+            await self._off_loop(self._planned.release, name)
             await self._off_loop(self._handover(name).renew, self.topology.queues[name])
         else:
             exchange = self.topology.exchanges[name]
