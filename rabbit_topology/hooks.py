@@ -28,6 +28,9 @@ _READ_TOO_EARLY = "ConsumerDetail"
 moment has no statistics yet, which the provider's client cannot decode: reading again helps. One
 whose channel has gone meanwhile is forgotten when the broker cleans up, every two minutes."""
 
+_READ_NOTHING = "nil state"
+"""How the provider says that what it has made is not there when it reads it back."""
+
 _READ_AGAIN_SECONDS = (*[0.25] * 40, *[2.5] * 55)
 """Pauses; the engine ends it after a hundred."""
 
@@ -157,6 +160,7 @@ class Hooks:
         self.after = self._hook("after", self._run_after, on_dry_run=False)
         self.after_policy = self._hook("after-policy", self._run_after_policy, on_dry_run=False)
         self.read_again = pulumi.ErrorHook(f"rabbit-topology:{name}:read-again", _read_again)
+        self.shovel_ended = pulumi.ErrorHook(f"rabbit-topology:{name}:shovel-ended", _shovel_ended)
 
     def _before(
         self, kind: str, method: Callable[[Guard], Callable[[Inputs], Awaitable[None]]]
@@ -303,6 +307,15 @@ async def _plain(given: Inputs) -> Inputs:
         key: await value.future() if isinstance(value, pulumi.Output) else value
         for key, value in given.items()
     }
+
+
+async def _shovel_ended(args: pulumi.ErrorHookArgs) -> bool:
+    if _READ_NOTHING in str(args.errors[:1]):
+        pulumi.warn(
+            f"{args.name} was not there any more when the provider read it back: it has ended by "
+            "itself, as `source_delete_after` says. Take it out of the config"
+        )
+    return False
 
 
 async def _read_again(args: pulumi.ErrorHookArgs) -> bool:

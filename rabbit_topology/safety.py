@@ -144,9 +144,13 @@ class Safety:
     def __post_init__(self) -> None:
         hooks = self.hooks
         self.links = LinkGuard(topology=self.topology, settings=self.settings)
-        self.shovel, self.upstream = (
-            pulumi.ResourceHookBinding(before_update=[hook], before_delete=[hook])
-            for hook in (hooks.shovel, hooks.upstream)
+        self.shovel = pulumi.ResourceHookBinding(
+            before_update=[hooks.shovel],
+            before_delete=[hooks.shovel],
+            on_error=[hooks.shovel_ended],
+        )
+        self.upstream = pulumi.ResourceHookBinding(
+            before_update=[hooks.upstream], before_delete=[hooks.upstream]
         )
         self.kept = policies.kept(self.topology)
         self.retains_vhost = bool(self.kept.queues)

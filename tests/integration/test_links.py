@@ -166,10 +166,15 @@ def test_a_shovel_that_has_ended_by_itself_goes_like_any_other(
     stack: Stack, vhost: str, way: str
 ) -> None:
     before = shovelled(stack, vhost) | {"services": {}}
-    before["shovels"]["m"]["source_delete_after"] = "queue-length"
+    before["shovels"]["m"]["source_delete_after"] = "3"
     stack.configure(before)
     stack.up()
+    with connect(stack.broker, vhost) as connection:
+        for _ in range(3):
+            connection.channel().basic_publish("e", "x.1", b"")
     wait_for(lambda: shovels_of(stack, vhost) == set(), "the shovel has ended")
+    with connect(stack.broker, vhost) as connection:
+        connection.channel().queue_purge("b")
     if way == "destroyed":
         stack.destroy()
         assert vhost not in vhosts_of(stack)
