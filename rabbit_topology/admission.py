@@ -18,8 +18,9 @@ from rabbit_topology import adoption, credentials
 from rabbit_topology.access import Access
 from rabbit_topology.adoption import Adoption, Wanted
 from rabbit_topology.errors import BrokerError
+from rabbit_topology.hooks import refuse
 from rabbit_topology.management import UnreachableError
-from rabbit_topology.model import SafetySettings, Service, TakeOver, Topology, User, Verdict
+from rabbit_topology.model import SafetySettings, Service, TakeOver, Topology, User
 from rabbit_topology.record import Record
 
 _WAYS_ON = (
@@ -60,11 +61,9 @@ async def check(
     )
     try:
         seen = await asyncio.get_running_loop().run_in_executor(None, call)
-    except UnreachableError:
-        if pulumi.runtime.is_dry_run():
-            return  # it was said before
-        raise
     except BrokerError as error:
+        if isinstance(error, UnreachableError) and pulumi.runtime.is_dry_run():
+            return  # it was said before
         raise pulumi.RunError(f"{error}; nothing was changed") from None
     _say(seen, settings)
 
@@ -116,15 +115,11 @@ def _say(seen: Adoption, settings: SafetySettings) -> None:
         return
     lines = "".join(f"\n  - {_line(one, differences)}" for one, differences in refused)
     later = "" if all(one.can_be_taken_over for one, _ in refused) else _CHANGE_LATER
-    text = (
+    refuse(
+        settings,
         "refused, since the broker has objects that this stack has not made, and they differ from "
-        f"what is declared (as there -> as declared):{lines}\n{_WAYS_ON}{later}"
+        f"what is declared (as there -> as declared):{lines}\n{_WAYS_ON}{later}",
     )
-    if not pulumi.runtime.is_dry_run():
-        raise pulumi.RunError(text)
-    if settings.preview is Verdict.ERROR:
-        raise pulumi.RunError(f"{text}; `pulumi up` will refuse")
-    pulumi.warn(f"{text}; `pulumi up` will refuse")
 
 
 def _allowing(take_over: Sequence[TakeOver], one: Wanted) -> Iterator[TakeOver]:

@@ -76,8 +76,8 @@ _SAFE_MEMBERS = 3
 
 _SHOVEL_ENDS_SECONDS = 5.0
 
-_REDECLARED = 20
-"""So often is a queue replaced again that a client has declared in the moment of its deletion."""
+REDECLARED = 20
+"""So often is a queue or exchange replaced again that a client has declared when it was deleted."""
 
 _UNLIMITED_FROM = (4, 0)
 """From here on a quorum queue drops what is returned 20 times, unless it is told not to: a queue
@@ -210,7 +210,7 @@ class Handover:
             BrokerError: The broker cannot be asked, or refuses.
         """
         self.access.delete_policy(self.vhost, self.given_up)
-        for _ in range(_REDECLARED):
+        for _ in range(REDECLARED):
             try:
                 self.access.declare("queues", self.vhost, self.name, new.declaration())
             except BrokerError as error:

@@ -301,6 +301,20 @@ def announce(settings: SafetySettings, text: str) -> None:
     pulumi.warn(text)
 
 
+def refuse(settings: SafetySettings, text: str) -> None:
+    """Refuse a whole run before anything of it is done; in a preview say that an update would be.
+
+    Raises:
+        pulumi.RunError: In an update, or in a preview whose settings say so.
+    """
+    if not pulumi.runtime.is_dry_run():
+        raise pulumi.RunError(text)
+    foreseen = f"{text}; `pulumi up` will refuse"
+    if settings.preview is Verdict.ERROR:
+        raise pulumi.RunError(foreseen)
+    pulumi.warn(foreseen)
+
+
 async def _plain(given: Inputs) -> Inputs:
     """Return inputs with what is secret in them, which a hook gets as outputs."""
     return {

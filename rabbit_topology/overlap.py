@@ -29,12 +29,7 @@ from rabbit_topology.names import own_name
 
 ALTERNATE = "alternate-exchange"
 
-_REDECLARED = 20
-"""So often is an exchange replaced again that a client has declared when it was deleted."""
-
 _PRECONDITION_FAILED = 406
-
-_SEVERAL = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +141,7 @@ class Overlap:
         150 tries with two queues on 3.10; with one way it takes that, or the alternate exchange.
         """
         ways = self._ways()
-        if len({(it["destination_type"], it["destination"]) for it in ways}) < _SEVERAL:
+        if len({(it["destination_type"], it["destination"]) for it in ways}) <= 1:
             return
         described = self.access.management.get(self.access.path("exchanges", self.vhost, self.name))
         keys = [it["routing_key"] for it in ways]
@@ -168,7 +163,7 @@ class Overlap:
         Raises:
             BrokerError: The broker cannot be asked, or refuses.
         """
-        for _ in range(_REDECLARED):
+        for _ in range(handover.REDECLARED):
             try:
                 self.access.declare("exchanges", self.vhost, self.name, new.declaration())
             except BrokerError as error:

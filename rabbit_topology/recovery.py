@@ -97,7 +97,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
             taken.give_back()
         if wanted:
             completed.append(name)
-    wait_until_readable(access, vhost, completed, report)
+    _wait_until_readable(access, vhost, completed, report)
     return [name for name in find(access, topology) if name not in needed]
 
 
@@ -119,7 +119,7 @@ def _check_waiting(planned: Planned, taken: Handover, new: Queue) -> None:
         )
 
 
-def wait_until_readable(
+def _wait_until_readable(
     access: Access, vhost: str, queues: Iterable[str], report: Callable[[str], None]
 ) -> None:
     """Wait until the broker knows the channels of all consumers that it lists.

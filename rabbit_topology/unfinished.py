@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import pulumi
-
 from rabbit_topology import inputs
-from rabbit_topology.model import SafetySettings, Topology, Verdict
+from rabbit_topology.hooks import refuse
+from rabbit_topology.model import SafetySettings, Topology
 from rabbit_topology.record import Record
 
 _WAYS_ON = (
@@ -43,12 +42,7 @@ def check(
     lines = "".join(f"\n  - {line}" for line in _changes(record, component, topologies))
     if not lines:
         return
-    text = f"refused, since messages could be lost:{lines}\n{_WAYS_ON}"
-    if not pulumi.runtime.is_dry_run():
-        raise pulumi.RunError(text)
-    if settings.preview is Verdict.ERROR:
-        raise pulumi.RunError(f"{text}; `pulumi up` will refuse")
-    pulumi.warn(f"{text}; `pulumi up` will refuse")
+    refuse(settings, f"refused, since messages could be lost:{lines}\n{_WAYS_ON}")
 
 
 def _changes(record: Record, component: str, topologies: Sequence[Topology]) -> Iterator[str]:
