@@ -111,6 +111,33 @@ def ignored_by_older_broker(context: Context) -> Iterator[Graded]:
 
 
 @advice(
+    "delivery-limit-drops",
+    Severity.WARNING,
+    "Dead Letter Exchanges",
+    "before RabbitMQ 3.13 a message does not say why it was dead-lettered: one that was returned "
+    "too often and never rejected goes round, and the broker drops it",
+)
+def delivery_limit_drops(context: Context) -> Iterator[Graded]:
+    """Yield delivery limits of queues with `retry`, on brokers that cannot park what exceeds one.
+
+    Source: `docs/patterns.md`.
+    """
+    for name, queue in context.queues():
+        severity = needing((3, 13), context.version)
+        limit = queue.delivery_limit
+        if severity and queue.retry and limit is not None and limit >= 0:
+            problem = Problem(
+                path=of_queue(name, "delivery_limit"),
+                value=show(limit),
+                rule="with `retry`, brokers older than 3.13 drop what was returned more often and "
+                "never rejected",
+                fix="leave it out, or upgrade the broker; `broker.version` says which there is",
+            )
+            lesser = Severity.WARNING if severity is Severity.ERROR else severity
+            yield Graded(severity=lesser, problem=problem)
+
+
+@advice(
     "many-wildcards",
     Severity.WARNING,
     "Exchanges",
@@ -231,6 +258,7 @@ def delayed_message_plugin(context: Context) -> Iterator[Graded]:
 RULES: tuple[Rule[Context], ...] = (
     needs_newer_broker,
     ignored_by_older_broker,
+    delivery_limit_drops,
     many_wildcards,
     mirrored_queue,
     deprecated_setting,

@@ -14,7 +14,7 @@ from rabbit_topology import lint, lint_files, parse_stack, preflight, report, wo
 from rabbit_topology.__main__ import app
 from rabbit_topology.context import Context
 from rabbit_topology.errors import parts, path
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.rule import Severity
 
 ROOT = Path(__file__).parent.parent
@@ -369,6 +369,26 @@ CASES = [
         )
     ),
     ("topic-key", None, {"bindings": [*QUIET["bindings"], bound("q", "e", "a|b")]}, {}),
+    *(
+        (
+            "delivery-limit-drops",
+            version,
+            {
+                "queues": {
+                    **QUIET["queues"],
+                    "r": {"retry": {"delays": ["1s"]}, "delivery_limit": limit},
+                },
+                "bindings": [*QUIET["bindings"], bound("r", "e", "r")],
+            },
+            {"topology.queues.r.delivery_limit": severity} if severity else {},
+        )
+        for version, limit, severity in (
+            (None, 3, NOTE),
+            ("3.12", 3, WARNING),
+            ("3.13", 3, None),
+            ("4.0", -1, None),
+        )
+    ),
     *(
         (
             "many-wildcards",

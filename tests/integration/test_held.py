@@ -282,6 +282,7 @@ def test_nothing_is_replaced_while_the_broker_has_an_alarm_or_no_room(vhost: str
         with pytest.raises(BrokerError, match=r"MB of disk left|has a disk alarm"):
             replaced(access, vhost, Queue())
         broker.ctl("set_disk_free_limit", "50MB")
+        wait_for(lambda: node("disk_free_limit") < 1_000_000_000, "the former limit")
         wait_for(lambda: not node("disk_free_alarm"), "no alarm")
         replaced(access, vhost, Queue())
         assert contents.ready(access, vhost, "q") == 10
