@@ -86,7 +86,7 @@ def shadowed_policy(context: Context) -> Iterator[Problem]:
                 yield Problem(
                     path=path("topology", kind, name, "priority"),
                     value=show(written[name].priority),
-                    rule=f"whatever it matches here, {path('topology', kind, first)} matches with "
+                    rule=f"whatever it matches here, {path(kind, first)} matches with "
                     f"a higher priority, for example {example}",
                     fix="raise its priority, narrow the other's pattern, or merge the two",
                 )

@@ -20,7 +20,7 @@ from rabbit_topology.access import Access
 from rabbit_topology.component import TopologyArgs
 from rabbit_topology.errors import ConfigError, Problem
 from rabbit_topology.management import Management
-from rabbit_topology.parse import OTHER_KEYS, Stack, read
+from rabbit_topology.parsing import OTHER_KEYS, Stack, read
 
 PROJECT = "rabbit-topology"
 

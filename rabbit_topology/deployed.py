@@ -17,7 +17,7 @@ from rabbit_topology import base, provider_settings
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.management import Management
 from rabbit_topology.model import Topology
-from rabbit_topology.parse import parse_stack
+from rabbit_topology.parsing import parse_stack
 from rabbit_topology.words import show, suggest
 
 

@@ -24,7 +24,7 @@ from rabbit_topology import (
 from rabbit_topology.context import Context
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import Ignore
-from rabbit_topology.parse import SHAPE, Stack, moved
+from rabbit_topology.parsing import SHAPE, Stack, moved
 from rabbit_topology.rule import Finding, Named, Rule, Severity
 from rabbit_topology.versions import Version
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rabbit_topology import base, lint, rules_services, words, yaml_files
 from rabbit_topology.errors import ConfigError, Problem, TopologyError, parts, path
-from rabbit_topology.parse import OTHER_KEYS, SHAPE, Stack, read
+from rabbit_topology.parsing import OTHER_KEYS, SHAPE, Stack, read
 from rabbit_topology.routes import expectations
 from rabbit_topology.rule import Finding, Named
 from rabbit_topology.yaml_files import Document

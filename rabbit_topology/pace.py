@@ -15,16 +15,12 @@ import os
 import traceback
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
 import pulumi
 from pulumi.runtime import resource as sdk_resource
 from pulumi.runtime.proto import source_pb2
-
-TESTED = 3
-"""The SDK's major version that `quieten` and `know_places` were tested with."""
 
 LOG = "RABBIT_TOPOLOGY_SDK_LOG"
 """Set in the environment, the SDK's debug log goes to the engine as ever."""
@@ -70,7 +66,7 @@ def quieten() -> None:
     There are four lines for each resource, each sent to the engine in a request of its own that
     the whole program waits for, and the engine shows them with `--debug` only.
     """
-    if LOG not in os.environ and _tested():
+    if LOG not in os.environ:
         pulumi.log.debug = _unsaid
 
 
@@ -86,7 +82,8 @@ def know_places() -> None:
     """
     sdk: Any = sdk_resource
     look_up = getattr(sdk, "_get_source_position_for_frame", None)
-    if not (_tested() and look_up and hasattr(sdk, "_get_stack_trace")):
+    replaced = getattr(sdk, "_get_stack_trace", None)
+    if look_up is None or not (_is(look_up, "frame: traceback.FrameSummary") and _is(replaced, "")):
         return
 
     @cache
@@ -106,5 +103,8 @@ def know_places() -> None:
     sdk._get_stack_trace = stack_trace  # noqa: SLF001 - as the module says
 
 
-def _tested() -> bool:
-    return version("pulumi").split(".")[0] == str(TESTED)
+def _is(function: Any, parameters: str) -> bool:
+    """Return whether the SDK still has a function with these parameters."""
+    return inspect.isfunction(function) and str(inspect.signature(function)).startswith(
+        f"({parameters})"
+    )

@@ -1,5 +1,5 @@
 """
-What is checked, and mended, on the broker before the first resource is registered.
+What is checked, and then mended, on the broker before the first resource is registered.
 """
 
 from __future__ import annotations
@@ -14,16 +14,15 @@ from rabbit_topology.errors import BrokerError, ConfigError
 from rabbit_topology.management import UnreachableError
 from rabbit_topology.marker import TwoBrokersError
 from rabbit_topology.model import Topology, Verdict
-from rabbit_topology.parse import Stack, hide
+from rabbit_topology.parsing import Stack, hide
 from rabbit_topology.rule import Finding, Severity
 
 _NAMED = 3
 """Places that a warning names of those that a rule was broken at."""
 
 
-def check(access: Access, topologies: Sequence[Topology], stack: Stack, *, secret: bool) -> None:
-    """Check that the broker answers and that the user may manage it; complete what a killed run
-    has left.
+def check(access: Access, topologies: Sequence[Topology], stack: Stack, *, secret: bool) -> bool:
+    """Check that the broker answers and that the user may manage it; return whether it answers.
 
     A preview does without a broker, so that CI can run one: there it only warns.
 
@@ -36,22 +35,39 @@ def check(access: Access, topologies: Sequence[Topology], stack: Stack, *, secre
     Raises:
         pulumi.RunError: The broker's version denies what the config says.
         pulumi.RunError: The broker is out of reach (in an update), the credentials are wrong, the
-            user lacks the administrator tag, or another run is at work.
+            user lacks the administrator tag.
     """
     try:
         access.management.check_administrator()
         version, denied = access.management.stated_version(), access.management.denied_features()
         advise(stack, version, denied, secret=secret)
         _check_addresses(access, topologies, stack)
-        for topology in topologies:
-            _complete(access, topology)
     except UnreachableError as error:
         if not pulumi.runtime.is_dry_run():
             raise pulumi.RunError(f"{error}; nothing was changed") from None
         pulumi.warn(f"{error}; this preview goes by the stack's state alone")
         advise(stack, None, secret=secret)
+        return False
     except BrokerError as error:
         raise pulumi.RunError(f"{error}; nothing was changed") from None
+    return True
+
+
+def recover(access: Access, topologies: Sequence[Topology]) -> None:
+    """Complete what killed runs have left on the broker; in a preview say what there is.
+
+    Raises:
+        pulumi.RunError: It cannot be completed, or another run is at work.
+    """
+    try:
+        for topology in topologies:
+            _complete(access, topology)
+    except UnreachableError as error:
+        if not pulumi.runtime.is_dry_run():
+            raise pulumi.RunError(f"{error}; nothing was changed") from None
+        pulumi.warn(f"{error}; what earlier runs have left is not known")
+    except BrokerError as error:
+        raise pulumi.RunError(f"{error}; nothing else was changed") from None
 
 
 def advise(

@@ -254,7 +254,7 @@ def _duplicate_bindings(topology: Topology) -> Iterator[Problem]:
                     path=f"topology.bindings[{index}]",
                     value=f"{show(route.source)} to {show(route.destination)}, "
                     f"routing key {show(route.routing_key)}",
-                    rule=f"the same binding stands in topology.bindings[{first[identity]}]",
+                    rule=f"the same binding stands in bindings[{first[identity]}]",
                     fix="remove one of the two",
                 )
             first.setdefault(identity, index)

@@ -322,8 +322,8 @@ def policy_ties(topology: Topology) -> Iterator[Problem]:
                 yield Problem(
                     path=path("topology", kind, second, "priority"),
                     value=show(written[second].priority),
-                    rule=f"{path('topology', kind, first)} has the same, and both match "
-                    f"{path('topology', target.kind, target.name)}: which applies is left to "
+                    rule=f"{path(kind, first)} has the same, and both match "
+                    f"{path(target.kind, target.name)}: which applies is left to "
                     "chance",
                     fix="give one a higher priority, or narrow a pattern",
                 )
@@ -345,7 +345,7 @@ def policy_contradictions(topology: Topology) -> Iterator[Problem]:
                 yield Problem(
                     path=path("topology", "policies", first, "definition", key),
                     value=show(definition[key]),
-                    rule=f"{path('topology', target.kind, target.name)} says {show(value)}",
+                    rule=f"{path(target.kind, target.name)} says {show(value)}",
                     fix="say it in one place, or leave this one out of the policy's pattern",
                 )
 

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from rabbit_topology.describe import build, svg
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.routes import sources
 from rabbit_topology.routes.network import Network
 

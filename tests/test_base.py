@@ -164,7 +164,7 @@ def test_a_place_in_a_file_is_found_as_far_as_it_is_there():
 
 
 def test_the_program_deploys_a_base_with_secrets_of_the_stack_in_it(deploy, mocker, project):
-    mocker.patch("rabbit_topology.preflight.check")
+    mocker.patch("rabbit_topology.preflight.check", return_value=False)
     write(project, shared={**SHARED, "users": {"ops": {"permissions": {"read": ".*"}}}})
     own = {"vhost": "v", "users": {"ops": {"password": "open sesame"}}, "queues": {"audit": None}}
     settings = config(

@@ -17,7 +17,7 @@ from bench.results import Results
 from bench.tools import FloorTool, PulumiTool, Session, Step
 from bench.topology import definitions, topology, with_one_more, with_services
 from rabbit_topology import permissions
-from rabbit_topology.parse import parse
+from rabbit_topology.parsing import parse
 from toolchain.broker import Broker
 
 

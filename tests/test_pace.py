@@ -97,13 +97,6 @@ def test_the_debug_log_can_be_had(log: list[str], monkeypatch: pytest.MonkeyPatc
     assert log == ["heard"]
 
 
-def test_an_unknown_sdk_is_left_alone(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "version", lambda _: "4.0.0")
-    pace.quieten()
-    pulumi.log.debug("heard")
-    assert log == ["heard"]
-
-
 class Base:
     """Three `__init__` above what makes it, as the SDK's classes have them."""
 
@@ -131,11 +124,21 @@ def test_the_engine_is_told_the_same_places() -> None:
     assert ours == [as_it_comes, as_it_comes]
 
 
-def test_places_of_an_unknown_sdk_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("changed", ["_get_source_position_for_frame", "_get_stack_trace"])
+def test_places_of_an_unknown_sdk_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    monkeypatch.setattr(resource, changed, lambda one, other: None)
     before = resource._get_stack_trace
-    monkeypatch.setattr(pace, "version", lambda _: "4.0.0")
     pace.know_places()
     assert resource._get_stack_trace is before
+
+
+@pytest.mark.parametrize("gone", ["_get_source_position_for_frame", "_get_stack_trace"])
+def test_an_sdk_without_places_is_left_alone(monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    monkeypatch.delattr(resource, gone)
+    pace.know_places()
+    assert not hasattr(resource, gone)
 
 
 def test_a_resource_made_without_its_classes_has_no_place() -> None:

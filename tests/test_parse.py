@@ -144,7 +144,7 @@ BAD = {
     "duplicate binding": (
         with_(bindings=[*SEED["bindings"], *SEED["bindings"]]),
         "topology.bindings[1]",
-        "topology.bindings[0]",
+        " stands in bindings[0];",
     ),
     "duplicate routing key": (
         with_(bindings=[{"source": "inference", "queue": "requests", "routing_keys": ["a", "a"]}]),
@@ -265,6 +265,24 @@ def test_several_vhosts_stand_by_name_and_problems_name_where():
         'topology.vhosts["b.c"].users.u',
     ]
     assert "topology.vhosts.a.services.s has a user of the same name" in str(caught.value)
+
+
+def test_a_text_that_looks_like_a_path_stays_as_it_is():
+    vhost = {
+        "exchanges": {"rabbit-topology.x": {}},
+        "policies": {
+            name: {"pattern": "^q", "definition": {"max-length": 1}, "apply_to": "queues"}
+            for name in ("my-topology.one", "my-topology.two")
+        },
+        "queues": {"q": {}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        parse_stack({"vhosts": {"orders": vhost}})
+    said = {it.path: it.rule for it in caught.value.problems}
+    root = "topology.vhosts.orders"
+    assert '"rabbit-topology."' in said[f'{root}.exchanges["rabbit-topology.x"]']
+    same = said[f'{root}.policies["my-topology.two"].priority']
+    assert same.startswith('policies["my-topology.one"] has the same, and both match queues.q:')
 
 
 @pytest.mark.parametrize("vhosts", [[], {}, "a", None])

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import rabbit_topology
+
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "rabbit_topology"
 
@@ -38,3 +40,20 @@ def test_a_deployment_does_not_load_it(name):
         f"sys.exit(any(name.startswith('rabbit_topology.{name}') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("library", ["pulumi", "pulumi_rabbitmq", "grpc", "pika"])
+def test_what_reads_a_config_needs_no_engine_and_no_broker(library):
+    program = (
+        "import sys, rabbit_topology.lint_files, rabbit_topology.routes.commands\n"
+        "import rabbit_topology.describe.commands\n"
+        f"sys.exit({library!r} in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode == 0
+
+
+def test_every_public_name_is_there_and_no_other():
+    assert {name: getattr(rabbit_topology, name) for name in rabbit_topology.__all__}
+    assert callable(rabbit_topology.parse)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        rabbit_topology.nothing  # noqa: B018 - asking is the test

@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.routes import changes, headers, text, tree
 from rabbit_topology.routes.messages import Messages
 from rabbit_topology.routes.network import Network

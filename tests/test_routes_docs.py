@@ -12,7 +12,7 @@ import yaml
 from typer.testing import CliRunner
 
 from rabbit_topology.__main__ import app
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.routes import expectations
 from tests.repository import ROOT, change, with_examples
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from rabbit_topology import lint_files
 from rabbit_topology.__main__ import app
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.routes import expectations, testing, tree
 from tests.repository import commit
 

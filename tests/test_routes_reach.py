@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.routes import headers
 from rabbit_topology.routes.messages import EVERY_MESSAGE, Messages
 from rabbit_topology.routes.network import Network

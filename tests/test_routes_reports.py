@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.routes import reports
 from rabbit_topology.routes.dead_letters import DeadLetters
 from rabbit_topology.routes.keys import EVERYTHING, Keys

@@ -10,7 +10,7 @@ import pytest
 
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import Reason
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.routes import lives, text
 from rabbit_topology.routes.lives import End
 from rabbit_topology.routes.network import Network

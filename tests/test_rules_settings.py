@@ -173,12 +173,12 @@ BAD = {
     "a policy against a setting": (
         matching({"definition": {"max-length": 5}}, max_length=6),
         "topology.policies.p0.definition.max-length",
-        "topology.queues.q says 6",
+        ": queues.q says 6",
     ),
     "two policies of the same priority": (
         matching(*[{"apply_to": "queues", "definition": {"max-length": 5}}] * 2),
         "topology.policies.p1.priority",
-        "topology.policies.p0 has the same",
+        ": policies.p0 has the same",
     ),
 }
 

@@ -11,7 +11,7 @@ import pytest
 
 from rabbit_topology import unfinished
 from rabbit_topology.model import SafetySettings
-from rabbit_topology.parse import parse
+from rabbit_topology.parsing import parse
 from rabbit_topology.record import Record
 
 URN = "urn:pulumi:dev::project::rabbit_topology:index:Topology"

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.parse import Stack
+from rabbit_topology.parsing import Stack
 from rabbit_topology.routes.dead_letters import by_name
 from rabbit_topology.routes.keys import Keys
 from rabbit_topology.routes.messages import Messages

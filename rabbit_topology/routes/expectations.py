@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.model import DroppedWhen, Expectation, ExpectedMessage
-from rabbit_topology.parse import Stack
+from rabbit_topology.parsing import Stack
 from rabbit_topology.routes import headers
 from rabbit_topology.routes.expectation_rules import misshapen, unknown
 from rabbit_topology.routes.keys import Keys

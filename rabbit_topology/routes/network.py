@@ -18,7 +18,7 @@ from rabbit_topology.context import Context
 from rabbit_topology.effective import Target
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import PREDECLARED_EXCHANGES, Exchange, Queue, Route, Topology
-from rabbit_topology.parse import Stack
+from rabbit_topology.parsing import Stack
 from rabbit_topology.routes import headers
 from rabbit_topology.routes.headers import Condition
 from rabbit_topology.routes.origins import Origins

@@ -13,7 +13,7 @@ from typing import Any
 from rabbit_topology import base, yaml_files
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint_files import KEYS, PREFIX, read_open, stack_files
-from rabbit_topology.parse import Stack
+from rabbit_topology.parsing import Stack
 from rabbit_topology.routes.network import Network
 from rabbit_topology.words import show, suggest
 

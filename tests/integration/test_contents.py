@@ -18,7 +18,7 @@ from rabbit_topology.access import Access
 from rabbit_topology.contents import Contents
 from rabbit_topology.model import QueueType
 from rabbit_topology.names import own_name
-from rabbit_topology.parse import parse
+from rabbit_topology.parsing import parse
 from tests.integration.stacks import access_to, connect, fill, management, wait_for
 from toolchain.broker import Broker
 

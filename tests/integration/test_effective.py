@@ -19,7 +19,7 @@ from rabbit_topology import contents, settings
 from rabbit_topology.context import Context
 from rabbit_topology.effective import Target
 from rabbit_topology.model import QueueType
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.versions import Version, parse
 from tests.integration.stacks import Stack, access_to, connect, fill, management, wait_for
 from toolchain.broker import Broker

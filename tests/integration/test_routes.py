@@ -23,7 +23,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import UnroutableError
 
 from rabbit_topology.model import Reason, Topology
-from rabbit_topology.parse import read
+from rabbit_topology.parsing import read
 from rabbit_topology.routes import text
 from rabbit_topology.routes.lives import End
 from rabbit_topology.routes.network import Network

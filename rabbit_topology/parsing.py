@@ -171,16 +171,15 @@ def _expected(expect: object, problems: list[Problem]) -> tuple[Expectation, ...
 
 
 def moved(finding: Finding, root: str) -> Finding:
-    """Return a finding in a vhost that stands elsewhere than under `topology`."""
+    """Return a finding in a vhost that stands elsewhere than under `topology`.
+
+    What its text names beside is named by its path within the vhost.
+    """
     problem = finding.problem
     if root == "topology":
         return finding
-    there = replace(
-        problem,
-        path=f"{root}{problem.path.removeprefix('topology')}",
-        rule=problem.rule.replace("topology.", f"{root}."),
-    )
-    return replace(finding, problem=there)
+    there = f"{root}{problem.path.removeprefix('topology')}"
+    return replace(finding, problem=replace(problem, path=there))
 
 
 def _shapes(problems: Sequence[Problem]) -> list[Finding]:
