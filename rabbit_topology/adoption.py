@@ -13,30 +13,24 @@ import base64
 import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
-from rabbit_topology import model, permissions, policies
+from rabbit_topology import inventory, model, permissions, policies
 from rabbit_topology.access import Access
-from rabbit_topology.management import NotFoundError
-from rabbit_topology.model import DEFAULT_VHOST, TYPE_ARGUMENT, QueueType, Topology
+from rabbit_topology.inventory import Inventory
+from rabbit_topology.model import DEFAULT_VHOST, Topology
 from rabbit_topology.words import show
 
 _MISSING = "none"
-
-_NOUNS = {
-    "vHost": "vhost",
-    "operatorPolicy": "operator policy",
-    "permissions": "permissions",
-    "topicPermissions": "topic permissions",
-    "federationUpstream": "federation upstream",
-}
 
 _HASHES: Mapping[str, Callable[[bytes], Any]] = {
     "rabbit_password_hashing_sha256": hashlib.sha256,
     "rabbit_password_hashing_sha512": hashlib.sha512,
 }
 _SALT_BYTES = 4
+
+_EXPIRES = "x-expires"
 
 _BY_DEFAULT: Mapping[str, Mapping[str, Any]] = {
     "shovel": {
@@ -74,7 +68,7 @@ class Wanted:
     @property
     def title(self) -> str:
         """What it is called: ``policy ttl``."""
-        return f"{_NOUNS.get(self.kind, self.kind)} {self.name}"
+        return inventory.title(self.kind, self.name)
 
     @property
     def can_be_taken_over(self) -> bool:
@@ -92,6 +86,10 @@ class Adoption:
     """It is not; and what differs, no password among it."""
     missing: Sequence[str] = ()
     """The vhosts that the stack has made, and that are not there."""
+    gone: Sequence[str] = ()
+    """What the stack has made, and the broker has deleted by itself, as the refusal names it."""
+    unlimited: Sequence[str] = ()
+    """The vhosts whose limits the stack has set, and that have none."""
 
 
 def wanted(
@@ -122,7 +120,7 @@ def wanted(
         declared = exchange.declaration()
         yield Wanted(kind="exchange", vhost=vhost, name=name, settings=declared)
     for name, queue in topology.queues.items():
-        declared = _typed(queue.declaration())
+        declared = inventory.typed(queue.declaration())
         yield Wanted(kind="queue", vhost=vhost, name=name, settings=declared)
     for kind, those in (
         ("policy", topology.policies),
@@ -156,9 +154,9 @@ def look(access: Access, objects: Sequence[Wanted]) -> Adoption:
     """
     equal: list[Wanted] = []
     different: list[tuple[Wanted, Sequence[str]]] = []
-    there = _There(access)
+    there = Inventory(access)
     for one in objects:
-        settings = there.settings(one)
+        settings = there.settings(one.kind, one.vhost, one.name)
         if settings is None:
             continue
         if differences := [*_differences(one, settings)]:
@@ -166,6 +164,17 @@ def look(access: Access, objects: Sequence[Wanted]) -> Adoption:
         else:
             equal.append(one)
     return Adoption(equal=equal, different=different)
+
+
+def passing(topology: Topology) -> Iterator[tuple[str, str]]:
+    """Yield what the broker may delete by itself, by kind and name."""
+    for name, exchange in topology.exchanges.items():
+        if exchange.auto_delete or not exchange.durable:
+            yield "exchange", name
+    for name, queue in topology.queues.items():
+        expires = queue.expires is not None or _EXPIRES in queue.arguments
+        if queue.auto_delete or not queue.durable or expires:
+            yield "queue", name
 
 
 def verifies(stated: str, algorithm: str, password: str) -> bool:
@@ -204,84 +213,6 @@ def _parameter(stated: Mapping[str, Any]) -> dict[str, Any]:
         short = key.replace("source_", "src_").replace("destination_", "dest_")
         renamed[short.replace("_", "-")] = value
     return renamed
-
-
-def _typed(declared: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a queue's declaration with its type said, as the broker takes it where it is not."""
-    arguments = {TYPE_ARGUMENT: QueueType.CLASSIC.value, **declared.get("arguments", {})}
-    return {**declared, "arguments": arguments}
-
-
-@dataclass
-class _There:
-    """What a broker has, each vhost and user looked at once."""
-
-    access: Access
-    _vhosts: dict[str, Mapping[tuple[str, str], Mapping[str, Any]]] = field(default_factory=dict)
-
-    def settings(self, one: Wanted) -> Mapping[str, Any] | None:
-        """Return what an object is on the broker, None if it is not there."""
-        match one.kind:
-            case "vHost":
-                return self._vhost(one.name)
-            case "user":
-                user: Mapping[str, Any] | None = self._get("users", one.name)
-                return user
-        if one.vhost not in self._vhosts:
-            self._vhosts[one.vhost] = dict(self._in_vhost(one.vhost))
-        return self._vhosts[one.vhost].get((one.kind, one.name))
-
-    def _vhost(self, name: str) -> Mapping[str, Any] | None:
-        described = self._get("vhosts", name)
-        if described is None:
-            return None
-        limits: dict[str, Any] = {}
-        for one in self._get("vhost-limits", name) or ():
-            limits |= one["value"]
-        type_ = described.get("default_queue_type")
-        by_default = self.access.management.get("/overview").get("default_queue_type")
-        return {
-            "description": described.get("description", ""),
-            "tags": described.get("tags", []),
-            "default_queue_type": None if type_ in ("undefined", by_default, "classic") else type_,
-            "tracing": described.get("tracing", False),
-            "max-connections": limits.get("max-connections"),
-            "max-queues": limits.get("max-queues"),
-        }
-
-    def _in_vhost(self, vhost: str) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
-        if not self.access.has_vhost(vhost):  # of which its definitions would be a bad request
-            return
-        definitions = self.access.management.get(self.access.path("definitions", vhost))
-        for kind, key in (("exchange", "exchanges"), ("policy", "policies")):
-            for one in definitions[key]:
-                yield (kind, one["name"]), one
-        for one in definitions["queues"]:
-            yield ("queue", one["name"]), _typed(one)
-        components = {
-            "shovel": "shovel",
-            "federation-upstream": "federationUpstream",
-            "operator_policy": "operatorPolicy",
-        }
-        for one in definitions["parameters"]:
-            if one["component"] in components:
-                yield (components[one["component"]], one["name"]), one["value"]
-        for one in self._get("vhosts", vhost, "permissions") or ():
-            yield ("permissions", one["user"]), one
-        topics: dict[str, dict[str, Any]] = {}
-        for one in self._get("vhosts", vhost, "topic-permissions") or ():
-            topics.setdefault(one["user"], {})[one["exchange"]] = {
-                key: one[key] for key in ("write", "read")
-            }
-        for user, each in topics.items():
-            yield ("topicPermissions", user), each
-
-    def _get(self, kind: str, name: str, *more: str) -> Any:
-        path = "".join([self.access.path(kind, name), *(f"/{part}" for part in more)])
-        try:
-            return self.access.management.get(path)
-        except NotFoundError:
-            return None
 
 
 def _differences(one: Wanted, there: Mapping[str, Any]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 import pulumi
 
@@ -22,15 +23,24 @@ _REGISTERING_SECONDS = 0.05
 _Resource = TypeVar("_Resource", bound=pulumi.CustomResource)
 
 
-@dataclass(kw_only=True)
+_EVERYONE: WeakSet[Children] = WeakSet()
+"""Those of all components of the program: what one gives up, another may have."""
+
+
+@dataclass(kw_only=True, eq=False)
 class Children:
     """Makes the resources of one component, and tells how far the engine is with them."""
 
     parent: pulumi.Resource
+    endpoint: pulumi.Output[str]
+    """Of their broker."""
     admission: pulumi.Output[None]
     """Known once anything may be made."""
     _made: dict[tuple[str, str, str], pulumi.Resource] = field(default_factory=dict)
     """By kind, vhost and key, as `inputs.identity` returns them."""
+
+    def __post_init__(self) -> None:
+        _EVERYONE.add(self)
 
     def make(
         self,
@@ -98,9 +108,18 @@ class Children:
     async def other_urn(self, kind: str, vhost: str, key: str, urn: str) -> str | None:
         """Return the URN under which an object is registered, if that is another than ``urn``.
 
-        None as well while the engine is not done with it.
+        By any component of the program that has the same broker. None as well while the engine is
+        not done with it.
         """
-        if not self.has(kind, vhost, key) or await self.is_registering(kind, vhost, key):
-            return None
-        registered = await self._made[kind, vhost, key].urn.future()
-        return registered if registered != urn else None
+        for children in list(_EVERYONE):
+            if not children.has(kind, vhost, key):
+                continue
+            if await children.endpoint.future() != await self.endpoint.future():
+                continue
+            if await children.is_registering(kind, vhost, key):
+                continue
+            resource = children.get(kind, vhost, key)
+            registered = await resource.urn.future() if resource else None
+            if registered and registered != urn:
+                return registered
+        return None

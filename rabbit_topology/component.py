@@ -12,13 +12,12 @@ from typing import Any
 
 import pulumi
 
-from rabbit_topology import admission, model, rules_services, unfinished, urls
+from rabbit_topology import admission, engine, model, unfinished, urls
 from rabbit_topology.access import Access
 from rabbit_topology.children import Children
-from rabbit_topology.errors import ConfigError
 from rabbit_topology.hooks import Hooks
 from rabbit_topology.provider import Provider
-from rabbit_topology.record import LEAVING, Record
+from rabbit_topology.record import LEAVING, RETAINED, Record
 from rabbit_topology.resources import Vhost
 from rabbit_topology.safety import Safety
 from rabbit_topology.users import Users
@@ -60,21 +59,33 @@ class Topology(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: TopologyArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
+        engine.check_version()
         super().__init__("rabbit_topology:index:Topology", name, None, opts)
         self._name, self._args = name, args
         self._access = pulumi.Output.from_input(args.access)
         # Where it is an output of other resources, nobody can tell yet.
-        self._own_user = args.access.management.username if isinstance(args.access, Access) else ""
-        self._check_own_user()
+        known = args.access.management.username if isinstance(args.access, Access) else None
+        self._own_user = known
+        admission.check_own_user(args.topologies, known)
         self._record = Record()
         unfinished.check(self._record, name, args.topologies, args.safety)
         self._guards: dict[str, Safety] = {}
-        admitted = admission.check(
-            self._record, args.topologies, args.safety, self._access, args.seed
-        )
-        self._children = Children(parent=self, admission=pulumi.Output.from_input(admitted))
         provider = Provider(self)
-        self._hooks = Hooks(name, self._access, provider, self._children, args.safety, self._guard)
+        admitted = admission.check(self._record, provider, args, self._access)
+        self._children = Children(
+            parent=self,
+            endpoint=self._access.apply(lambda it: it.management.endpoint),
+            admission=pulumi.Output.from_input(admitted),
+        )
+        # Both, since the state names those of the time before the option was set or taken away.
+        going, staying = (
+            Hooks(
+                *(name, self._access, provider, self._children, args.safety, self._guard),
+                stays=stays,
+            )
+            for stays in (False, True)
+        )
+        self._hooks = staying if opts and opts.retain_on_delete else going
         found: dict[str, dict[str, Any]] = {}
         vhosts: list[Vhost] = []
         users: list[pulumi.Resource] = []
@@ -91,15 +102,16 @@ class Topology(pulumi.ComponentResource):
         if not self._childResources:
             self._begun: pulumi.Output[bool] = pulumi.Output.from_input(provider.begin())
         self.outputs = next(iter(found.values())) if one else {"vhosts": found}
-        declared = {topology.vhost: topology.queues for topology in args.topologies}
-        left = self._record.leaving(name, declared)
-        self.register_outputs({**self.outputs, LEAVING: left} if left else self.outputs)
+        self.register_outputs({**self.outputs, **self._notes()})
 
-    def _check_own_user(self) -> None:
-        topologies = {topology.vhost: topology for topology in self._args.topologies}
-        own = rules_services.own_user_problems(topologies, self._own_user or None)
-        if problems := [one.problem for one in own]:
-            raise ConfigError(problems)
+    def _notes(self) -> dict[str, Any]:
+        """Return what the next run has to know of this one, beside its outputs."""
+        declared = {topology.vhost: topology.queues for topology in self._args.topologies}
+        left = self._record.leaving(self._name, declared)
+        retained = {vhost for vhost in declared if self._guards[vhost].retains_vhost}
+        retained |= self._record.retained(self._name) & left.keys()
+        noted = {LEAVING: left, RETAINED: sorted(retained)}
+        return {key: value for key, value in noted.items() if value}
 
     def _guard(self, vhost: str, access: Access) -> Safety:
         """Return who decides for a vhost, one that is no longer in the config included."""
@@ -115,8 +127,9 @@ class Topology(pulumi.ComponentResource):
             topology=topology,
             settings=self._args.safety,
             everyone=self._guards.values,
-            deployed=self._record.queues,
+            deployed=self._record.objects,
             has_left=has_left,
+            was_retained=has_left and topology.vhost in self._record.retained(self._name),
         )
         self._guards[topology.vhost] = safety
         return safety

@@ -115,9 +115,22 @@ class Hooks:
         children: Children,
         settings: SafetySettings,
         guard_of: Callable[[str, Access], Guard],
+        *,
+        stays: bool = False,
     ) -> None:
-        """Register the hooks under the name of the component; ``guard_of`` gets a vhost."""
-        self._name = name
+        """Register the hooks.
+
+        Args:
+            name: The name of the component.
+            access: The broker.
+            provider: What deletes the resources.
+            children: The resources.
+            settings: How careful to be.
+            guard_of: Returns who decides for a vhost.
+            stays: The hooks are for resources that the engine leaves on the broker.
+        """
+        self.stays = stays
+        self._prefix = f"rabbit-topology:{name}:{'staying-' if stays else ''}"
         self._provider = provider
         self._children = children
         self._settings = settings
@@ -159,8 +172,8 @@ class Hooks:
         )
         self.after = self._hook("after", self._run_after, on_dry_run=False)
         self.after_policy = self._hook("after-policy", self._run_after_policy, on_dry_run=False)
-        self.read_again = pulumi.ErrorHook(f"rabbit-topology:{name}:read-again", _read_again)
-        self.shovel_ended = pulumi.ErrorHook(f"rabbit-topology:{name}:shovel-ended", _shovel_ended)
+        self.read_again = pulumi.ErrorHook(f"{self._prefix}read-again", _read_again)
+        self.shovel_ended = pulumi.ErrorHook(f"{self._prefix}shovel-ended", _shovel_ended)
 
     def _before(
         self, kind: str, method: Callable[[Guard], Callable[[Inputs], Awaitable[None]]]
@@ -198,6 +211,10 @@ class Hooks:
 
     async def _is_judged(self, args: pulumi.ResourceHookArgs, old: Inputs, guard: Guard) -> bool:
         """Tell whether a deletion needs no further look, whatever it is that is deleted."""
+        if self.stays:
+            kind = inputs.kind(args.type)
+            if not await self._children.is_registering(kind, *inputs.identity(kind, old)):
+                return True
         return await self._stays_elsewhere(args, old) or await guard.goes_with_vhost(args.type, old)
 
     async def _stays_elsewhere(self, args: pulumi.ResourceHookArgs, old: Inputs) -> bool:
@@ -211,10 +228,12 @@ class Hooks:
         other = await self._children.other_urn(kind, vhost, key, args.urn)
         if other is None:
             return False
+        component = await self._children.parent.urn.future()
         text = (
             f"refused: the {kind} would be deleted that is in the config as another resource, "
             f"{other}. To keep it, take the old resource out of the state, which changes nothing "
-            f"on the broker, and run again: pulumi state delete --target-dependents '{args.urn}'"
+            f"on the broker, and run again: pulumi state delete --target-dependents '{args.urn}'; "
+            f"or, where more has moved, the whole component: '{component}'"
         )
         if not pulumi.runtime.is_dry_run():
             raise TopologyError(text)
@@ -287,7 +306,7 @@ class Hooks:
                 pulumi.warn(f"whether {kind} {args.name} can be changed is not known: {error}")
 
         options = pulumi.ResourceHookOptions(on_dry_run=on_dry_run)
-        return pulumi.ResourceHook(f"rabbit-topology:{self._name}:{kind}", run, options)
+        return pulumi.ResourceHook(f"{self._prefix}{kind}", run, options)
 
 
 def announce(settings: SafetySettings, text: str) -> None:

@@ -17,9 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
-from pulumi.runtime.mocks import MockMonitor
-from pulumi.runtime.settings import get_monitor
-
+from rabbit_topology import engine
 from rabbit_topology.errors import TopologyError
 
 _ANSWER_SECONDS = 0.3
@@ -45,7 +43,7 @@ def listen() -> None:
 
     Only where an engine runs the program: a test has its own way to end.
     """
-    if not isinstance(get_monitor(), MockMonitor):
+    if not engine.is_mocked():
         signal.signal(signal.SIGINT, _note)
 
 

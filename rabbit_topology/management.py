@@ -123,7 +123,11 @@ class Management:
                     "(the user guest may connect from the broker's own machine only)",
                 )
             case 404:
-                raise NotFoundError(self.endpoint, f"{self.endpoint}: no {path}")
+                raise NotFoundError(
+                    self.endpoint,
+                    f"{self.endpoint} has no {path}: it was deleted meanwhile, or a node of the "
+                    "broker is just stopping or starting",
+                )
             case status if status >= 400:
                 raise BrokerError(
                     self.endpoint,

@@ -543,8 +543,17 @@ class VhostLimits(_Frozen):
     """Queues at most. Official plugin only."""
 
 
+class VhostOnDelete(StrEnum):
+    """What happens to a vhost when it leaves the config or the stack goes."""
+
+    REFUSE = "refuse"
+    """It is deleted, unless it holds messages or anything that the stack does not manage."""
+    RETAIN = "retain"
+    """It stays on the broker with what others have in it, and is no longer managed."""
+
+
 class VhostSettings(_Frozen):
-    """Settings of a vhost. They need the official provider plugin, 3.5 or newer."""
+    """Settings of a vhost. All but `on_delete` need the official provider plugin, 3.5 or newer."""
 
     description: str | None = None
     """What it is for."""
@@ -554,6 +563,9 @@ class VhostSettings(_Frozen):
     """Copies every message to `amq.rabbitmq.trace`: for debugging, it costs throughput."""
     limits: VhostLimits = VhostLimits()
     """How many connections and queues it takes."""
+    on_delete: VhostOnDelete = VhostOnDelete.REFUSE
+    """What happens when it leaves the config or the stack goes: `refuse` to delete it with anything
+    in it that the stack does not manage, or `retain` it. Takes effect with the next `pulumi up`."""
 
 
 class Topology(_Frozen):

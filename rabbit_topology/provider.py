@@ -31,6 +31,11 @@ from rabbit_topology.marker import TwoBrokersError
 
 _EXCHANGE = "rabbitmq:index/getExchange:getExchange"
 _VHOST = "rabbitmq:index/getVHost:getVHost"
+_DEFAULT_USER = "rabbitmq:index/getDefaultUser:getDefaultUser"
+"""The official plugin, 3.5 or newer, has it; it asks no broker."""
+
+_UNKNOWN = "unrecognized"
+"""How a plugin says that it does not know a function."""
 
 
 class Provider:
@@ -84,6 +89,19 @@ class Provider:
         except BrokerError as error:
             pulumi.log.debug(str(error))  # it is said again where it matters
             return False
+        return True
+
+    async def is_official(self) -> bool:
+        """Return whether the plugin can do what the official one can, 3.5 or newer.
+
+        True as well where nobody can tell yet.
+        """
+        try:
+            reference, _ = await self._reference()
+            call = partial(copy_context().run, _ask, reference, _DEFAULT_USER, {})
+            await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        except BrokerError as error:
+            return _UNKNOWN not in str(error)
         return True
 
     async def _reference(self) -> tuple[str, str]:

@@ -15,13 +15,16 @@ from typing import Any
 import grpc
 import pulumi
 from google.protobuf import json_format, struct_pb2
-from pulumi.runtime import mocks, settings
+from pulumi.runtime import settings
 from pulumi.runtime.proto import resource_pb2
 
-from rabbit_topology import inputs
+from rabbit_topology import engine, inputs
 
 LEAVING = "leaving"
 """The output of a component that holds what `Record.leaving` returns, if there is any."""
+
+RETAINED = "retained"
+"""The output of a component that names the vhosts that the engine does not delete, if any."""
 
 _PROVIDER = "rabbitmq:index/"
 _FUNCTION = "pulumi:pulumi:readStackResourceOutputs"
@@ -38,32 +41,21 @@ class Record:
         self._answer: Future[Mapping[str, Any]] = Future()
         self._has_warned = False
         monitor = settings.get_monitor()
-        self._is_mocked = isinstance(monitor, mocks.MockMonitor)
+        self._is_mocked = engine.is_mocked()
         if self._is_mocked:
             self._answer.set_result({})
         else:
             Thread(target=self._ask, args=(monitor, pulumi.get_stack()), daemon=True).start()
 
-    def queues(self, vhost: str) -> frozenset[str] | None:
-        """Return the names of the stack's queues in a vhost, None if the record is not known."""
-        resources = self._resources()
-        if resources is None:
-            return None
-        return frozenset(
-            outputs["name"]
-            for _, outputs in _of_type(resources, _QUEUE)
-            if outputs.get("vhost") == vhost
-        )
-
-    def objects(self) -> frozenset[tuple[str, str, str]] | None:
-        """Return what the stack has made or imported, by kind, vhost and key.
+    def objects(self) -> Mapping[tuple[str, str, str], Mapping[str, Any]] | None:
+        """Return what the stack has made or imported, by kind, vhost and key, and its outputs.
 
         As `inputs.identity` returns them. None: not known, or there is no engine.
         """
         resources = None if self._is_mocked else self._resources()
         if resources is None:
             return None
-        return frozenset(_identities(resources))
+        return dict(_objects(resources))
 
     def unfinished(self, component: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield what a component has in the state and no update of its program has had so far.
@@ -78,6 +70,13 @@ class Record:
         for vhost, name, outputs in _owned(resources, component):
             if not _is_in(had, vhost, name):
                 yield ("queue" if name else "vhost"), outputs
+
+    def retained(self, component: str) -> frozenset[str]:
+        """Return the vhosts of a component that the engine leaves on the broker when they go."""
+        named: set[str] = set()
+        for outputs in _components(self._resources() or {}, component):
+            named.update(outputs.get(RETAINED, ()))
+        return frozenset(named)
 
     def leaving(self, component: str, declared: Mapping[str, Container[str]]) -> dict[str, Any]:
         """Return the queues, by vhost, that updates have had and that are no longer ``declared``.
@@ -116,12 +115,14 @@ class Record:
             self._answer.set_exception(error)
 
 
-def _identities(resources: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+def _objects(
+    resources: Mapping[str, Any],
+) -> Iterator[tuple[tuple[str, str, str], Mapping[str, Any]]]:
     for resource in resources.values():
         if resource["type"].startswith(_PROVIDER):
-            kind = inputs.kind(resource["type"])
+            kind, outputs = inputs.kind(resource["type"]), resource["outputs"]
             with suppress(KeyError):  # one that was never made has no outputs
-                yield (kind, *inputs.identity(kind, resource["outputs"]))
+                yield (kind, *inputs.identity(kind, outputs)), outputs
 
 
 def _of_type(resources: Mapping[str, Any], type_: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -156,11 +157,15 @@ def _had(resources: Mapping[str, Any], component: str) -> dict[str, set[str]]:
     It has outputs once its program has come to its end.
     """
     had: dict[str, set[str]] = {}
+    for outputs in _components(resources, component):
+        vhosts = outputs.get("vhosts") or {outputs.get("vhost"): outputs}
+        had |= {vhost: set(one.get("queue_urls", ())) for vhost, one in vhosts.items() if vhost}
+        for vhost, names in outputs.get(LEAVING, {}).items():
+            had.setdefault(vhost, set()).update(names)
+    return had
+
+
+def _components(resources: Mapping[str, Any], component: str) -> Iterator[Mapping[str, Any]]:
     for urn, resource in resources.items():
         if resource["type"] == _COMPONENT and urn.endswith(f"::{component}"):
-            outputs = resource["outputs"]
-            vhosts = outputs.get("vhosts") or {outputs.get("vhost"): outputs}
-            had |= {vhost: set(one.get("queue_urls", ())) for vhost, one in vhosts.items() if vhost}
-            for vhost, names in outputs.get(LEAVING, {}).items():
-                had.setdefault(vhost, set()).update(names)
-    return had
+            yield resource["outputs"]

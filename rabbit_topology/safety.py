@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import dataclass, field
@@ -41,6 +41,7 @@ from rabbit_topology.children import Children
 from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.handover import Handover
 from rabbit_topology.hooks import Hooks, announce
+from rabbit_topology.inventory import Inventory, title
 from rabbit_topology.link_guard import LinkGuard
 from rabbit_topology.links import Source
 from rabbit_topology.management import NotFoundError, UnreachableError
@@ -52,8 +53,9 @@ from rabbit_topology.model import (
     Route,
     SafetySettings,
     Topology,
+    VhostOnDelete,
 )
-from rabbit_topology.names import SETTINGS_PREFIX, own_name
+from rabbit_topology.names import PREFIX, SETTINGS_PREFIX, own_name
 from rabbit_topology.overlap import Overlap
 from rabbit_topology.planned import Planned
 
@@ -67,6 +69,10 @@ _WAYS_ON = (
     "Either let its consumers empty it and stop them, then run again; or have it deleted with all "
     "it holds: set `on_delete: discard` on it, run `pulumi up`, and then remove it; or leave it on "
     "the broker with `on_delete: retain` in the same way"
+)
+_WAYS_ON_FROM_DESTROY = (
+    f"{_WAYS_ON}. What `--target` names is not known here: to delete only that, take it out of the "
+    "config and run `pulumi up`"
 )
 _WAYS_ON_FROM_FORCE = (
     "Either let consumers empty its queues and stop them, then run again; or do not have it "
@@ -98,8 +104,8 @@ class Safety:
     """What the hooks do for the resources of one vhost: create once, before its resources.
 
     ``vhost`` has the hooks of that; `exchange`, `queue` and `binding` return theirs.
-    ``retains_vhost`` tells that the vhost must stay, for the sake of a queue that does, and
-    ``kept`` what else must.
+    ``retains_vhost`` tells that the vhost stays, as the config says or for the sake of a queue that
+    does, and ``kept`` what else must.
     """
 
     hooks: Hooks
@@ -108,10 +114,12 @@ class Safety:
     settings: SafetySettings
     everyone: Callable[[], Iterable[Safety]]
     """All that guard a vhost of the same component."""
-    deployed: Callable[[str], frozenset[str] | None]
-    """The names of the queues that the stack had in a vhost before this run, None: not known."""
+    deployed: Callable[[], Collection[tuple[str, str, str]] | None]
+    """What the stack had before this run, as `Record.objects` returns it."""
     has_left: bool = False
     """The vhost has left the config, and others stay."""
+    was_retained: bool = False
+    """The vhost, if it has left the config, is one that the engine leaves on the broker."""
     access: Access = field(init=False)
     """Known from the first hook on: endpoint and credentials may be outputs of other resources."""
     links: LinkGuard = field(init=False)
@@ -153,7 +161,12 @@ class Safety:
             before_update=[hooks.upstream], before_delete=[hooks.upstream]
         )
         self.kept = policies.kept(self.topology)
-        self.retains_vhost = bool(self.kept.queues)
+        self.retains_vhost = (
+            self.was_retained
+            or hooks.stays
+            or bool(self.kept.queues)
+            or self.topology.vhost_settings.on_delete is VhostOnDelete.RETAIN
+        )
         self.vhost = (
             None if self.retains_vhost else pulumi.ResourceHookBinding(before_delete=[hooks.vhost])
         )
@@ -174,7 +187,8 @@ class Safety:
     def exchange(self, name: str) -> pulumi.ResourceHookBinding:
         """Return the hooks of an exchange."""
         hooks = self.hooks
-        before = hooks.retained_exchange if name in self.kept.exchanges else hooks.exchange
+        stays = hooks.stays or name in self.kept.exchanges
+        before = hooks.retained_exchange if stays else hooks.exchange
         return pulumi.ResourceHookBinding(
             before_delete=[before], after_delete=[hooks.after_deletion], after_create=[hooks.after]
         )
@@ -187,8 +201,9 @@ class Safety:
             OnDelete.RETAIN: hooks.retained_queue,
             OnDelete.DISCARD: hooks.discarded_queue,
         }
+        on_delete = OnDelete.RETAIN if hooks.stays else self.topology.queues[name].on_delete
         return pulumi.ResourceHookBinding(
-            before_delete=[before[self.topology.queues[name].on_delete]],
+            before_delete=[before[on_delete]],
             after_delete=[hooks.after_deletion],
             after_create=[hooks.after],
             on_error=[hooks.read_again],
@@ -198,7 +213,7 @@ class Safety:
         """Return the hooks of a binding, which follow those of its queue."""
         hooks = self.hooks
         before = hooks.free_binding
-        if inputs.route_key(route) in self.kept.routes:
+        if hooks.stays or inputs.route_key(route) in self.kept.routes:
             before = hooks.retained_binding
         elif route.kind == "queue" and self._on_delete(route.destination) is OnDelete.REFUSE:
             before = hooks.binding
@@ -206,6 +221,8 @@ class Safety:
 
     def policy(self, on_delete: OnDelete | None) -> pulumi.ResourceHookBinding:
         """Return the hooks of a policy for queues with this ``on_delete``; None: an operator's."""
+        if on_delete and self.hooks.stays:
+            on_delete = OnDelete.RETAIN
         return self._policies[on_delete]
 
     # The hooks. Each gets the inputs that the resource was last deployed with.
@@ -385,8 +402,16 @@ class Safety:
             await self._off_loop(self._overlap(name).give_back, self.topology.exchanges[name])
 
     async def before_permissions(self, old: Mapping[str, Any]) -> None:
-        """Take no permissions away in a destroy that is refused."""
-        await self._fate("permissions", old["vhost"], old["user"])
+        """Take no permissions away in a destroy that is refused, nor those of the run itself.
+
+        Deleted here: where the engine does not know which user that is, it deletes none.
+        """
+        vhost, user = old["vhost"], old["user"]
+        fate = await self._fate("permissions", vhost, user)
+        is_own = user == self.access.management.username
+        if fate is not _Fate.REPLACED and not is_own and not pulumi.runtime.is_dry_run():
+            gone = ("DELETE", "permissions", vhost, user)
+            await self._off_loop(self.access.request_if_there, *gone)
 
     async def before_topic_permissions(self, old: Mapping[str, Any]) -> None:
         """Leave topic permissions as well in a destroy that is refused."""
@@ -785,7 +810,7 @@ class Safety:
                 vhost = guard.topology.vhost
                 in_use[name if len(everyone) == 1 else f"{name} in vhost {vhost}"] = it
         if in_use:
-            raise RefusedError(_Fate.DESTROYED.value, in_use)
+            raise RefusedError(_Fate.DESTROYED.value, in_use, _WAYS_ON_FROM_DESTROY)
 
     def in_use_when_destroyed(self) -> dict[str, contents.Contents]:
         """Return the queues that go with the stack and are in use, and what they hold."""
@@ -837,19 +862,21 @@ class Safety:
             raise self._verdict
 
     def check_others(self) -> None:
-        """Raise if the vhost goes, and is protected, or holds queues of others than the stack.
+        """Raise if the vhost goes, and is protected, or holds what the stack does not manage.
 
         Raises:
-            BrokerError: It names them. What is empty now may be published to a moment later.
+            BrokerError: It names what. What is empty now may be published to a moment later.
         """
         if not self._vhost_goes:
             return
         self._check_protection()
-        deployed = self.deployed(self.topology.vhost)
-        if deployed is None and self.has_left:
+        deployed, vhost = self.deployed(), self.topology.vhost
+        if deployed is None:
             return  # looked at again when only the vhost is left
-        if others := self._others([*self.topology.queues, *(deployed or ())]):
-            raise _others_error(self.access, self.topology.vhost, others)
+        managed = {(kind, name) for kind, where, name in deployed if where == vhost}
+        managed |= {("queue", name) for name in self.topology.queues}
+        if others := [one for one in self._others() if one not in managed]:
+            raise _others_error(self.access, vhost, others)
 
     def _check_protection(self) -> None:
         vhost = self.topology.vhost
@@ -864,9 +891,19 @@ class Safety:
                 f"that. To let it go, run rabbitmqctl disable_vhost_deletion_protection {vhost}",
             )
 
-    def _others(self, managed: Iterable[str]) -> list[str]:
-        names = set(contents.names(self.access, self.topology.vhost))
-        return sorted(names.difference(managed, self._own_buffers()))
+    def _others(self) -> list[tuple[str, str]]:
+        """Return what is in the vhost and is not of a run or of the broker, by kind and name."""
+        vhost, own_user = self.topology.vhost, self.access.management.username
+        listed = {("queue", name) for name in contents.names(self.access, vhost)}
+        # One that is exclusive goes with its connection.
+        listed |= {one for one in Inventory(self.access).within(vhost) if one[0] != "queue"}
+        own = (*self._own_buffers(), PREFIX, SETTINGS_PREFIX)
+        return sorted(
+            (kind, name)
+            for kind, name in listed
+            if not name.startswith(own)
+            and not (kind in ("permissions", "topicPermissions") and name == own_user)
+        )
 
     def _own_buffers(self) -> set[str]:
         """Return the buffers in this vhost that go with the stack's own upstreams."""
@@ -880,19 +917,21 @@ class Safety:
         }
 
     def _check_nothing_left(self) -> None:
-        """Raise if a vhost holds queues, now that the stack's own are deleted.
+        """Raise if a vhost holds anything, now that what the stack has in it is deleted.
 
         The buffer of a link that was deleted may take a moment.
         """
         vhost, deadline = self.topology.vhost, time.monotonic() + _GONE_SECONDS
-        while (names := contents.names(self.access, vhost)) and time.monotonic() < deadline:
+        while (
+            (names := contents.names(self.access, vhost)) or self._others()
+        ) and time.monotonic() < deadline:
             time.sleep(0.1)
         left = contents.survey(self.access, vhost) if names else {}
         in_use = {name: held for name, held in left.items() if held.in_use}
         if in_use:
             raise RefusedError(f"vhost {vhost} would be deleted with its queues", in_use)
-        if names:
-            raise _others_error(self.access, vhost, sorted(names))
+        if others := [*({("queue", name) for name in names} | {*self._others()})]:
+            raise _others_error(self.access, vhost, sorted(others))
 
     def _is_at_stake(self, name: str) -> bool:
         """Tell whether a queue goes with the stack and may not be deleted with messages."""
@@ -972,11 +1011,12 @@ def _label(route: Route) -> str:
     return f"binding {route.source} -[{route.routing_key}]-> {route.destination}"
 
 
-def _others_error(access: Access, vhost: str, names: Iterable[str]) -> BrokerError:
-    lines = "".join(f"\n  - queue {name}" for name in names)
+def _others_error(access: Access, vhost: str, others: Iterable[tuple[str, str]]) -> BrokerError:
+    lines = "".join(f"\n  - {title(kind, name)}" for kind, name in others)
     return BrokerError(
         access.management.endpoint,
-        f"refused, since vhost {vhost} would be deleted with queues that the stack does not "
-        f"manage:{lines}\nEither delete them, or move them to another vhost, then run again; or "
-        "keep the vhost in the config",
+        f"refused, since vhost {vhost} would be deleted with what the stack does not manage:"
+        f"{lines}\nEither delete that, or move it to another vhost, then run again; or leave the "
+        "vhost on the broker: set `on_delete: retain` in its `vhost_settings`, run `pulumi up`, "
+        "and then this again",
     )

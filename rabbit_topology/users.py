@@ -38,8 +38,9 @@ class Users:
     """The users made so far, in other vhosts as well: those that exist may be among them."""
     granted: list[pulumi.Resource]
     """Everything made so far for users, permissions included, in other vhosts as well."""
-    own_user: str = ""
-    """The user that the stack connects with: what it may do is never taken away."""
+    own_user: str | None = None
+    """The user that the stack connects with: what it may do is never taken away. None: not known
+    yet."""
 
     def service(self, topology: Topology, name: str) -> tuple[str, pulumi.Output[str]]:
         """Create a service's user; return its name and its password, a secret."""
@@ -128,7 +129,7 @@ class Users:
                 key=name,
                 depends_on=before,
                 hooks=self.safety.permissions,
-                retain=name == self.own_user,
+                retain=self.own_user in (None, name),  # the hook deletes it, if it may
                 inputs={
                     "user": user,
                     "vhost": self.vhost,

@@ -5,6 +5,7 @@ whose program no longer has a hook by that name cannot delete the resource.
 
 from __future__ import annotations
 
+import pulumi
 import pytest
 
 from rabbit_topology import Topology
@@ -72,3 +73,38 @@ def test_a_long_name_is_cut_to_what_the_broker_takes_and_stays_unique():
     one, other = (own_name("holding", "ü" * 120 + end) for end in ("one", "two"))
     assert one != other
     assert max(len(one.encode()), len(other.encode())) <= 255
+
+
+def staying(deploy, topology=TOPOLOGY):
+    options = pulumi.ResourceOptions(retain_on_delete=True)
+    return deploy(lambda: Topology("it", args(topology), options))
+
+
+@pytest.mark.parametrize(
+    ("type_", "name", "hook"),
+    [
+        *((QUEUE, f"it/v/{name}", "retained-queue") for name in QUEUES),
+        *((EXCHANGE, f"it/v/{name}", "retained-exchange") for name in "ef"),
+        *((BINDING, f"it/v/e/queue/{name}/", "retained-binding") for name in QUEUES),
+    ],
+)
+def test_hooks_of_a_component_that_is_left_on_the_broker(deploy, type_, name, hook):
+    hooks = staying(deploy).one(type_, name).hooks
+    assert hooks["before_delete"] == [f"rabbit-topology:it:staying-{hook}"]
+
+
+@pytest.mark.parametrize(
+    "topology",
+    [
+        {**TOPOLOGY, "queues": {"kept": {}}, "bindings": []},
+        {"vhost": "v", "vhost_settings": {"on_delete": "retain"}},
+    ],
+)
+def test_a_vhost_that_stays_has_no_hooks(deploy, topology):
+    assert staying(deploy, topology).one(VHOST, "it/v").hooks == {}
+
+
+def test_a_vhost_stays_where_the_config_says_so(deploy):
+    said = {"vhost": "v", "vhost_settings": {"on_delete": "retain"}, "queues": {"q": {}}}
+    it = deploy(lambda: Topology("it", args(said)))
+    assert it.one(VHOST, "it/v").hooks == {}

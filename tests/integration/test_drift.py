@@ -11,7 +11,7 @@ import pika
 import pytest
 
 from rabbit_topology.management import Management
-from tests.integration.stacks import Stack, definitions, management
+from tests.integration.stacks import Stack, connect, definitions, management, wait_for
 from tests.integration.test_everything import SEED, everything
 from toolchain import engine
 from toolchain.broker import Broker
@@ -65,3 +65,38 @@ def test_a_refresh_undoes_what_was_changed_by_hand(
     for url in stack.outputs()["service_urls"].values():
         pika.BlockingConnection(pika.URLParameters(url)).close()
     stack.up("--refresh", "--expect-no-changes")
+
+
+def test_what_the_broker_has_deleted_by_itself_is_named(stack: Stack, vhost: str) -> None:
+    topology = {
+        "vhost": vhost,
+        "exchanges": {"e": {}, "unbound": {"auto_delete": True}},
+        "queues": {
+            "q": {},
+            "unread": {"type": "classic", "auto_delete": True},
+            "unused": {"expires": "3s", "on_delete": "discard"},
+            "old": {"arguments": {"x-expires": 3000}, "on_delete": "discard"},
+        },
+        "bindings": [{"source": "unbound", "queue": "q", "routing_key": "k"}],
+    }
+    stack.configure(topology)
+    stack.up()
+    with connect(stack.broker, vhost) as connection:
+        channel = connection.channel()
+        for queue in ("unread", "unused", "old"):
+            channel.basic_consume(queue, lambda *_: None)
+        connection.process_data_events(0.2)
+        assert "has deleted by itself" not in stack.preview().text  # all of it is there
+    api = management(stack.broker)
+    api.request("DELETE", f"/bindings/{vhost}/e/unbound/q/q/k")
+    left = {"q"}
+    wait_for(lambda: {one["name"] for one in api.get(f"/queues/{vhost}")} == left, "to expire")
+    topology["bindings"] = [*topology["bindings"], {"source": "unbound", "queue": "q"}]
+    stack.configure(topology)
+    seen = stack.preview().text
+    for title in ("exchange unbound", "queue unread", "queue unused", "queue old"):
+        assert f"{title} of vhost {vhost}" in seen, seen
+    stack.up("--refresh")
+    assert "has deleted by itself" not in stack.preview().text
+    assert len(api.get(f"/exchanges/{vhost}/unbound/bindings/source")) == 2
+    stack.destroy()

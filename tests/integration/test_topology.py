@@ -6,6 +6,9 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
+from typing import Any
+
+import pytest
 
 from tests.integration.stacks import (
     Stack,
@@ -222,3 +225,34 @@ def test_an_edit_of_each_field_does_what_the_preview_says(stack: Stack, vhost: s
         stack.up("--refresh", "--expect-no-changes")
         assert drain(channel, "kept") == untouched(MESSAGES)
         assert read_stream(channel, "kept-stream", MESSAGES) == list(range(MESSAGES))
+
+
+@pytest.mark.parametrize("on_delete", ["refuse", "discard"])
+def test_an_auto_delete_exchange_outlives_the_replacement_of_all_that_is_bound_to_it(
+    stack: Stack, vhost: str, on_delete: str
+) -> None:
+    def topology(queue: str, exchange: str) -> dict[str, Any]:
+        return {
+            "vhost": vhost,
+            "exchanges": {
+                "one": {"auto_delete": True},
+                "two": {"auto_delete": True},
+                "e": {"type": exchange},
+            },
+            "queues": {"q": {"type": queue, "on_delete": on_delete}},
+            "bindings": [
+                {"source": "one", "queue": "q", "routing_key": "k"},
+                {"source": "two", "exchange": "e", "routing_key": "k"},
+            ],
+        }
+
+    stack.configure(topology("classic", "direct"))
+    stack.up()
+    with connect(stack.broker, vhost) as connection:
+        channel = connection.channel()
+        fill(channel, "q", MESSAGES)
+        stack.configure(topology("quorum", "topic"))
+        stack.up()
+        assert held(stack.broker, vhost) == wanted(topology("quorum", "topic"))
+        assert drain(channel, "q") == untouched(MESSAGES)
+    stack.up("--refresh", "--expect-no-changes")
