@@ -31,7 +31,7 @@ from toolchain.dev import backend_url
 
 ROOT = Path(__file__).parent.parent.parent
 TIMEOUT_SECONDS = 300
-PATIENCE_SECONDS = 10
+PATIENCE_SECONDS = 60
 
 
 class EngineFailedError(AssertionError):

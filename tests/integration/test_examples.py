@@ -17,13 +17,12 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rabbit_topology import parse_stack
 from rabbit_topology.model import Topology
-from tests.integration.stacks import ROOT, Stack, definitions
+from tests.integration.stacks import PATIENCE_SECONDS, ROOT, Stack, definitions
 from tests.safety import settled
 from toolchain.broker import Broker
 
 SEED = "a seed of the tests"
 FILES = sorted((ROOT / "examples").glob("*.yaml"))
-PATIENCE_SECONDS = 10
 
 
 def _vhosts(path: Path) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.stacks import Stack, connect, management, wait_for
+from tests.integration.stacks import PATIENCE_SECONDS, Stack, connect, management, wait_for
 
 STATISTICS_SECONDS = 20
 
@@ -412,7 +412,7 @@ def links_of(stack: Stack, vhost: str) -> list[str]:
 
 
 def arrived(stack: Stack, vhost: str, confirmed: list[int]) -> set[int]:
-    deadline, taken = time.monotonic() + 15, set[int]()
+    deadline, taken = time.monotonic() + PATIENCE_SECONDS, set[int]()
     while set(confirmed) - taken and time.monotonic() < deadline:
         taken |= received(stack, vhost, "q")
         time.sleep(0.1)
@@ -502,7 +502,7 @@ def test_a_federated_queue_has_no_buffer_and_its_upstream_changes(
             channel.basic_ack(method.delivery_tag)
 
         channel.basic_consume("q", take)
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while not taken and time.monotonic() < deadline:
             connection.process_data_events(0.1)
         assert taken, "the queue is federated"

@@ -10,7 +10,15 @@ import time
 from threading import Event, Thread
 from typing import Any, Self
 
-from tests.integration.stacks import Stack, connect, drain, fill, management, untouched
+from tests.integration.stacks import (
+    PATIENCE_SECONDS,
+    Stack,
+    connect,
+    drain,
+    fill,
+    management,
+    untouched,
+)
 
 MESSAGES = 10
 TARGET = {"type": "fanout"}
@@ -28,7 +36,7 @@ def await_effective(
     It is among the statistics, which are up to 10 s old.
     """
     api = management(stack.broker)
-    deadline = time.monotonic() + 25
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         described = api.get(f"/{kind}/{vhost}/{name}")
         found = described.get("effective_policy_definition")
