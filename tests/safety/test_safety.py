@@ -630,7 +630,7 @@ def test_a_vhost_that_leaves_the_config_stays_with_its_messages(
         result = stack.up(check=False)
         assert result.status != 0, result.text
         # Said before anything of the vhost is deleted, whatever its own queues hold.
-        assert "queues that the stack does not manage:\n" in result.text
+        assert "with what the stack does not manage:\n" in result.text
         assert "- queue foreign" in result.text
         assert load.count() == 10
         assert set(settled.queues(stack.broker, vhost)) == {"orders", "foreign"}
