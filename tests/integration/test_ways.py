@@ -5,9 +5,10 @@ The ways to a broker that the provider knows: this program takes the same ones.
 from __future__ import annotations
 
 import http.client
+import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
@@ -34,7 +35,15 @@ def topology(vhost: str, kind: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def proxy(one_stack: Stack) -> Iterator[tuple[str, list[str]]]:
+def changes() -> list[Callable[[str, bytes], bytes]]:
+    """What a proxy makes of answers; each gets a path and what the broker has answered."""
+    return []
+
+
+@pytest.fixture
+def proxy(
+    one_stack: Stack, changes: list[Callable[[str, bytes], bytes]]
+) -> Iterator[tuple[str, list[str]]]:
     """A proxy that leads every request to the broker, and the methods that it has seen."""
     target = urlsplit(one_stack.broker.endpoint)
     seen: list[str] = []
@@ -50,6 +59,8 @@ def proxy(one_stack: Stack) -> Iterator[tuple[str, list[str]]]:
             connection.request(self.command, path, body, dict(self.headers))
             answer = connection.getresponse()
             content = answer.read()
+            for change in changes:
+                content = change(asked.path, content)
             self.send_response(answer.status)
             for name, value in answer.getheaders():
                 if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -154,3 +165,30 @@ def test_endpoint_and_addresses_of_different_nodes_of_a_cluster(
             vhost,
             lambda kind: stack.configure(topology(vhost, kind), broker={"hosts": hosts}),
         )
+
+
+@pytest.mark.parametrize("channel", [[], {"peer_port": "undefined", "number": 1}])
+def test_a_queue_with_a_consumer_that_the_broker_knows_little_of_can_be_read_back(
+    one_stack: Stack,
+    vhost: str,
+    proxy,
+    changes: list[Callable[[str, bytes], bytes]],
+    channel: object,
+) -> None:
+    asked: list[str] = []
+
+    def with_consumer(path: str, content: bytes) -> bytes:
+        if path != f"/api/queues/{vhost}/q" or not content.startswith(b"{"):
+            return content
+        asked.append(path)
+        consumer = {"consumer_tag": "new", "channel_details": channel, "queue": {"name": "q"}}
+        return json.dumps({**json.loads(content), "consumer_details": [consumer]}).encode()
+
+    url, _ = proxy
+    one_stack.configure(topology(vhost, "classic"), endpoint=NOWHERE, proxy=url)
+    changes.append(with_consumer)
+    one_stack.up()
+    assert asked
+    one_stack.up("--refresh", "--expect-no-changes")
+    changes.clear()
+    one_stack.destroy()
