@@ -3,6 +3,9 @@
 package main
 
 import (
+	"strings"
+	"time"
+
 	"github.com/hashicorp/terraform-plugin-sdk/v2/helper/schema"
 	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/tfbridge"
 	"github.com/pulumi/pulumi-terraform-bridge/v3/pkg/tfbridge/tokens"
@@ -23,7 +26,43 @@ func upstream() *schema.Provider {
 	for _, field := range settings.Schema {
 		field.ForceNew = true
 	}
+	readWhenKnown(p.ResourcesMap["rabbitmq_queue"])
 	return p
+}
+
+// unknownConsumer is in the error for a consumer that the broker has no statistics of: its client
+// cannot decode one. The broker learns of new consumers within seconds, and forgets those that are
+// gone every two minutes.
+const unknownConsumer = "ConsumerDetail"
+
+const (
+	patience = 150 * time.Second
+	pause    = 250 * time.Millisecond
+)
+
+// readWhenKnown makes a queue be read again until the broker knows all of its consumers. The engine
+// would keep a note of the failure, at which the next update fails.
+func readWhenKnown(queue *schema.Resource) {
+	create, read := queue.Create, queue.Read
+	queue.Read = func(d *schema.ResourceData, meta interface{}) error {
+		for began := time.Now(); ; time.Sleep(pause) {
+			err := read(d, meta)
+			if !isUnknownConsumer(err) || time.Since(began) > patience {
+				return err
+			}
+		}
+	}
+	queue.Create = func(d *schema.ResourceData, meta interface{}) error {
+		err := create(d, meta)
+		if isUnknownConsumer(err) && d.Id() != "" { // made, and not read
+			return queue.Read(d, meta)
+		}
+		return err
+	}
+}
+
+func isUnknownConsumer(err error) bool {
+	return err != nil && strings.Contains(err.Error(), unknownConsumer)
 }
 
 func env(variable string) *tfbridge.SchemaInfo {
