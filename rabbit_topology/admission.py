@@ -7,7 +7,7 @@ Source: "HTTP API Reference", RabbitMQ documentation; "Resources", Pulumi docume
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
@@ -69,7 +69,11 @@ class Program(Protocol):
 
 
 async def check(
-    record: Record, provider: Provider, program: Program, access: pulumi.Output[Access]
+    record: Record,
+    provider: Provider,
+    program: Program,
+    access: pulumi.Output[Access],
+    ready: Callable[[], Awaitable[None]],
 ) -> None:
     """Check that a run can do what is declared and overwrites nothing of others.
 
@@ -80,6 +84,7 @@ async def check(
         provider: What makes the resources.
         program: What is declared.
         access: The broker; where it is not known yet, nothing is looked at.
+        ready: Waits until the program may fail.
 
     Raises:
         pulumi.RunError: The plugin does not know what is declared, the program takes its own user
@@ -88,6 +93,7 @@ async def check(
     known = record.objects()
     if known is None:
         return
+    await ready()
     await _check_plugin(provider, program.topologies)
     reached = await access.future()
     if reached is None:
@@ -172,8 +178,9 @@ def _say(seen: Adoption, settings: SafetySettings) -> None:
     if seen.missing:
         pulumi.warn(
             f"the stack has made the vhost {', '.join(seen.missing)}, and the broker does not have "
-            "it: is it the right broker? If so, `pulumi up --refresh` makes all of it anew; else "
-            "the engine takes it for unchanged"
+            "it: is it the right broker? If so, `pulumi up --refresh` makes all of it anew (where "
+            "the refresh fails, as on RabbitMQ 4.0 with operator policies, make the vhost by hand "
+            "first); else the engine takes it for unchanged"
         )
     if seen.gone:
         pulumi.warn(

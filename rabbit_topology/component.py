@@ -71,7 +71,9 @@ class Topology(pulumi.ComponentResource):
         unfinished.check(self._record, name, args.topologies, args.safety)
         self._guards: dict[str, Safety] = {}
         provider = Provider(self)
-        admitted = admission.check(self._record, provider, args, self._access)
+        admitted = admission.check(
+            self._record, provider, args, self._access, self._hooks_registered
+        )
         self._children = Children(
             parent=self,
             endpoint=self._access.apply(lambda it: it.management.endpoint),
@@ -85,6 +87,7 @@ class Topology(pulumi.ComponentResource):
             )
             for stays in (False, True)
         )
+        self._all_hooks = (going, staying)
         self._hooks = staying if opts and opts.retain_on_delete else going
         found: dict[str, dict[str, Any]] = {}
         vhosts: list[Vhost] = []
@@ -103,6 +106,10 @@ class Topology(pulumi.ComponentResource):
             self._begun: pulumi.Output[bool] = pulumi.Output.from_input(provider.begin())
         self.outputs = next(iter(found.values())) if one else {"vhosts": found}
         self.register_outputs({**self.outputs, **self._notes()})
+
+    async def _hooks_registered(self) -> None:
+        for hooks in self._all_hooks:
+            await hooks.registered()
 
     def _notes(self) -> dict[str, Any]:
         """Return what the next run has to know of this one, beside its outputs."""

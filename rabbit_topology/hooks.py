@@ -130,6 +130,7 @@ class Hooks:
             stays: The hooks are for resources that the engine leaves on the broker.
         """
         self.stays = stays
+        self._all: list[pulumi.ResourceHook | pulumi.ErrorHook] = []
         self._prefix = f"rabbit-topology:{name}:{'staying-' if stays else ''}"
         self._provider = provider
         self._children = children
@@ -174,6 +175,15 @@ class Hooks:
         self.after_policy = self._hook("after-policy", self._run_after_policy, on_dry_run=False)
         self.read_again = pulumi.ErrorHook(f"{self._prefix}read-again", _read_again)
         self.shovel_ended = pulumi.ErrorHook(f"{self._prefix}shovel-ended", _shovel_ended)
+        self._all += [self.read_again, self.shovel_ended]
+
+    async def registered(self) -> None:
+        """Wait until the engine knows all hooks.
+
+        A program that fails while it is told of them crashes, and its error is never shown.
+        """
+        # The SDK waits for the same, for each resource that has a hook.
+        await asyncio.gather(*(hook._registered for hook in self._all))  # noqa: SLF001
 
     def _before(
         self, kind: str, method: Callable[[Guard], Callable[[Inputs], Awaitable[None]]]
@@ -306,7 +316,9 @@ class Hooks:
                 pulumi.warn(f"whether {kind} {args.name} can be changed is not known: {error}")
 
         options = pulumi.ResourceHookOptions(on_dry_run=on_dry_run)
-        return pulumi.ResourceHook(f"{self._prefix}{kind}", run, options)
+        hook = pulumi.ResourceHook(f"{self._prefix}{kind}", run, options)
+        self._all.append(hook)
+        return hook
 
 
 def announce(settings: SafetySettings, text: str) -> None:

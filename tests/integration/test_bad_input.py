@@ -112,7 +112,7 @@ LONG = "é" * 128
         ),
         pytest.param(
             {**GOOD, "bindings": GOOD["bindings"] * 2},
-            ["topology.bindings[1]: ", "the same binding stands in topology.bindings[0]"],
+            ["topology.bindings[1]: ", "the same binding stands in bindings[0]"],
             id="duplicate binding",
         ),
         pytest.param(

@@ -74,8 +74,8 @@ def test_what_the_broker_has_deleted_by_itself_is_named(stack: Stack, vhost: str
         "queues": {
             "q": {},
             "unread": {"type": "classic", "auto_delete": True},
-            "unused": {"expires": "3s", "on_delete": "discard"},
-            "old": {"arguments": {"x-expires": 3000}, "on_delete": "discard"},
+            "unused": {"expires": "20s", "on_delete": "discard"},
+            "old": {"arguments": {"x-expires": 20_000}, "on_delete": "discard"},
         },
         "bindings": [{"source": "unbound", "queue": "q", "routing_key": "k"}],
     }

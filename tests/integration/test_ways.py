@@ -56,7 +56,9 @@ def proxy(
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             connection = http.client.HTTPConnection(target.hostname, target.port)
             path = f"{asked.path}?{asked.query}" if asked.query else asked.path
-            connection.request(self.command, path, body, dict(self.headers))
+            # Not compressed, so that it can be changed.
+            headers = {**self.headers, "Accept-Encoding": "identity"}
+            connection.request(self.command, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
             for change in changes:
