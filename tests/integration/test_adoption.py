@@ -34,7 +34,7 @@ def without_salt(broker: Broker) -> dict[str, list[str]]:
 
 
 def test_what_is_there_as_declared_is_adopted_and_left_as_it_is(
-    others: tuple[Stack, Stack, dict[str, Any]],
+    others: tuple[Stack, Stack, dict[str, Any]], vhost: str
 ) -> None:
     first, stack, _ = others
     before = without_salt(stack.broker)
