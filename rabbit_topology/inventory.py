@@ -1,7 +1,7 @@
 """
 What a broker has, by kind and name: each vhost and each user is looked at once.
 
-Source: "Definitions", "HTTP API Reference", RabbitMQ documentation.
+Source: "HTTP API Reference", RabbitMQ documentation.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ _NOUNS = {
     "federationUpstream": "federation upstream",
 }
 
-_PARAMETERS = {
-    "shovel": "shovel",
-    "federation-upstream": "federationUpstream",
-    "operator_policy": "operatorPolicy",
-}
+_PARAMETERS = {"shovel": "shovel", "federation-upstream": "federationUpstream"}
 
-_LIMITS = "vhost-limits"
-"""A parameter that is a vhost's own."""
+_OTHERWISE = ("vhost-limits", "policy", "operator_policy")
+"""Parameters that are a vhost's own, or listed as what they are."""
+
+_PREDECLARED = "amq."
+"""What the names of the broker's own exchanges begin with."""
 
 
 def title(kind: str, name: str) -> str:
@@ -105,17 +104,25 @@ class Inventory:
         }
 
     def _within(self, vhost: str) -> Iterator[tuple[tuple[str, str], Mapping[str, Any]]]:
-        if not self.access.has_vhost(vhost):  # of which its definitions would be a bad request
+        if not self.access.has_vhost(vhost):  # RabbitMQ 4.0 would answer 500
             return
-        definitions = self.access.management.get(self.access.path("definitions", vhost))
-        for kind, key in (("exchange", "exchanges"), ("policy", "policies")):
-            for one in definitions[key]:
-                yield (kind, one["name"]), one
-        for one in definitions["queues"]:
+        # Not its definitions: RabbitMQ 4.0 and newer write some that are no JSON.
+        for kind, key in (
+            ("exchange", "exchanges"),
+            ("policy", "policies"),
+            ("operatorPolicy", "operator-policies"),
+        ):
+            for one in self._get(key, vhost) or ():
+                if one["name"] and not one["name"].startswith(_PREDECLARED):
+                    yield (kind, one["name"]), one
+        queues = self.access.management.get(
+            f"{self.access.path('queues', vhost)}?disable_stats=true"
+        )
+        for one in queues:
             yield ("queue", one["name"]), typed(one)
-        for one in definitions["parameters"]:
+        for one in self.access.management.get("/parameters"):
             component = one["component"]
-            if component != _LIMITS:
+            if one["vhost"] == vhost and component not in _OTHERWISE:
                 yield (_PARAMETERS.get(component, component), one["name"]), one["value"]
         for one in self._get("vhosts", vhost, "permissions") or ():
             yield ("permissions", one["user"]), one

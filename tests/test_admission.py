@@ -44,7 +44,9 @@ def answers(limits: dict[str, int], *exchanges: str) -> dict[str, Any]:
         "/overview": {},
         "/vhosts/v": {},
         "/vhost-limits/v": [{"vhost": "v", "value": limits}] if limits else [],
-        "/definitions/v": {"exchanges": there, "queues": [], "policies": [], "parameters": []},
+        "/exchanges/v": there,
+        "/queues/v?disable_stats=true": [],
+        "/parameters": [],
     }
 
 

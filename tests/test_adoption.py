@@ -76,8 +76,12 @@ def test_a_password_that_is_not_known_counts_as_another(differences):
 
 
 def in_vhost(**more: Any) -> dict[str, Any]:
-    empty = {"exchanges": [], "queues": [], "policies": [], "parameters": []}
-    return {"/vhosts/v": {}, "/definitions/v": {**empty, **more}}
+    """Return the answers of a broker for a vhost that has ``queues`` and ``parameters``."""
+    return {
+        "/vhosts/v": {},
+        "/queues/v?disable_stats=true": more.get("queues", []),
+        "/parameters": [{"vhost": "v", **one} for one in more.get("parameters", [])],
+    }
 
 
 @pytest.mark.parametrize("arguments", [{}, {"x-queue-type": "classic"}])
