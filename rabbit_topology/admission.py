@@ -117,9 +117,10 @@ async def check(
 
 
 async def _check_plugin(provider: Provider, topologies: Sequence[Topology]) -> None:
-    roots = {"topology": topologies[0]}
-    if len(topologies) > 1:
-        roots = {path("topology", "vhosts", one.vhost): one for one in topologies}
+    several = len(topologies) > 1
+    roots = {
+        path("topology", "vhosts", one.vhost) if several else "topology": one for one in topologies
+    }
     needed = [*abilities.official_only(roots)]
     if needed and not await provider.is_official():
         raise pulumi.RunError(
@@ -147,10 +148,10 @@ def _look(
         for one in adoption.wanted(topology, password_of)
         if (one.kind, one.vhost, one.name) not in known
     ]
-    seen = adoption.look(access, unknown) if unknown else Adoption()
+    there = Inventory(access)
+    seen = adoption.look(there, unknown)
     made = (one.vhost for one in topologies if (*_VHOST, one.vhost) in known)
     missing = [vhost for vhost in made if not access.has_vhost(vhost)]
-    there = Inventory(access)
     gone = [
         f"{inventory.title(kind, name)} of vhost {topology.vhost}"
         for topology in topologies

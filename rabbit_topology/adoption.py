@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rabbit_topology import inventory, model, permissions, policies
-from rabbit_topology.access import Access
 from rabbit_topology.inventory import Inventory
 from rabbit_topology.model import DEFAULT_VHOST, Topology
 from rabbit_topology.words import show
@@ -146,7 +145,7 @@ def wanted(
         yield from _allowed(vhost, name, user.permissions, user.topic_permissions)
 
 
-def look(access: Access, objects: Sequence[Wanted]) -> Adoption:
+def look(there: Inventory, objects: Sequence[Wanted]) -> Adoption:
     """Compare objects that the stack has not made with what the broker has by the same name.
 
     Raises:
@@ -154,7 +153,6 @@ def look(access: Access, objects: Sequence[Wanted]) -> Adoption:
     """
     equal: list[Wanted] = []
     different: list[tuple[Wanted, Sequence[str]]] = []
-    there = Inventory(access)
     for one in objects:
         settings = there.settings(one.kind, one.vhost, one.name)
         if settings is None:

@@ -112,14 +112,14 @@ class Children:
         not done with it.
         """
         for children in list(_EVERYONE):
-            if not children.has(kind, vhost, key):
+            resource = children.get(kind, vhost, key)
+            if resource is None:
                 continue
             if await children.endpoint.future() != await self.endpoint.future():
                 continue
             if await children.is_registering(kind, vhost, key):
                 continue
-            resource = children.get(kind, vhost, key)
-            registered = await resource.urn.future() if resource else None
+            registered = await resource.urn.future()
             if registered and registered != urn:
                 return registered
         return None

@@ -119,7 +119,8 @@ class Inventory:
             f"{self.access.path('queues', vhost)}?disable_stats=true"
         )
         for one in queues:
-            yield ("queue", one["name"]), typed(one)
+            if not one.get("exclusive"):  # such a queue goes with its connection
+                yield ("queue", one["name"]), typed(one)
         for one in self.access.management.get("/parameters"):
             component = one["component"]
             if one["vhost"] == vhost and component not in _OTHERWISE:

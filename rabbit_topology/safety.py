@@ -875,7 +875,15 @@ class Safety:
             return  # looked at again when only the vhost is left
         managed = {(kind, name) for kind, where, name in deployed if where == vhost}
         managed |= {("queue", name) for name in self.topology.queues}
-        if others := [one for one in self._others() if one not in managed]:
+        buffers = tuple(self._own_buffers())
+        managed |= {("queue", name) for name in buffers}
+        others = [
+            (kind, name)
+            for kind, name in self._held()
+            if (kind, name) not in managed
+            and not (kind == "exchange" and name.startswith(buffers))  # a buffer has one as well
+        ]
+        if others:
             raise _others_error(self.access, vhost, others)
 
     def _check_protection(self) -> None:
@@ -891,19 +899,24 @@ class Safety:
                 f"that. To let it go, run rabbitmqctl disable_vhost_deletion_protection {vhost}",
             )
 
-    def _others(self) -> list[tuple[str, str]]:
-        """Return what is in the vhost and is not of a run or of the broker, by kind and name."""
-        vhost, own_user = self.topology.vhost, self.access.management.username
-        listed = {("queue", name) for name in contents.names(self.access, vhost)}
-        # One that is exclusive goes with its connection.
-        listed |= {one for one in Inventory(self.access).within(vhost) if one[0] != "queue"}
-        own = (*self._own_buffers(), PREFIX, SETTINGS_PREFIX)
-        return sorted(
-            (kind, name)
-            for kind, name in listed
-            if not name.startswith(own)
-            and not (kind in ("permissions", "topicPermissions") and name == own_user)
-        )
+    def _held(self) -> list[tuple[str, str]]:
+        """Return what is in the vhost, by kind and name, but what a run makes for itself.
+
+        A queue that a run has left counts: it may hold messages.
+        """
+        within = Inventory(self.access).within(self.topology.vhost)
+        return sorted(one for one in within if not self._is_of_a_run(*one))
+
+    def _is_of_a_run(self, kind: str, name: str) -> bool:
+        match kind:
+            case "queue":
+                return False
+            case "permissions" | "topicPermissions":
+                return name == self.access.management.username
+            case "policy" | "operatorPolicy":
+                return name.startswith((PREFIX, SETTINGS_PREFIX))
+            case _:
+                return name.startswith(PREFIX)
 
     def _own_buffers(self) -> set[str]:
         """Return the buffers in this vhost that go with the stack's own upstreams."""
@@ -922,16 +935,15 @@ class Safety:
         The buffer of a link that was deleted may take a moment.
         """
         vhost, deadline = self.topology.vhost, time.monotonic() + _GONE_SECONDS
-        while (
-            (names := contents.names(self.access, vhost)) or self._others()
-        ) and time.monotonic() < deadline:
+        while (others := self._held()) and time.monotonic() < deadline:
             time.sleep(0.1)
-        left = contents.survey(self.access, vhost) if names else {}
+        has_queues = any(kind == "queue" for kind, _ in others)
+        left = contents.survey(self.access, vhost) if has_queues else {}
         in_use = {name: held for name, held in left.items() if held.in_use}
         if in_use:
             raise RefusedError(f"vhost {vhost} would be deleted with its queues", in_use)
-        if others := [*({("queue", name) for name in names} | {*self._others()})]:
-            raise _others_error(self.access, vhost, sorted(others))
+        if others:
+            raise _others_error(self.access, vhost, others)
 
     def _is_at_stake(self, name: str) -> bool:
         """Tell whether a queue goes with the stack and may not be deleted with messages."""

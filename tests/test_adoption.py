@@ -13,6 +13,7 @@ import pytest
 from rabbit_topology import adoption, parse
 from rabbit_topology.access import Access
 from rabbit_topology.adoption import Wanted
+from rabbit_topology.inventory import Inventory
 from rabbit_topology.management import Management, NotFoundError
 
 SALT = b"salt"
@@ -33,7 +34,7 @@ def differences(monkeypatch):
 
         monkeypatch.setattr(Management, "get", get)
         management = Management(endpoint="http://fake", username="u", password="p")
-        seen = adoption.look(Access(management=management, addresses=[]), [one])
+        seen = adoption.look(Inventory(Access(management=management, addresses=[])), [one])
         if not (seen.equal or seen.different):
             return None
         return [text for _, texts in seen.different for text in texts]
