@@ -39,6 +39,7 @@ bench: $(VENV)  ## against Terraform, plain Pulumi and the broker alone; writes 
 lint: $(VENV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 types: $(VENV)
 	$(BIN)/mypy

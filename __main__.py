@@ -4,12 +4,13 @@ The Pulumi program: one stack's config becomes a RabbitMQ topology, and its outp
 
 import pulumi
 
-from rabbit_topology import Topology, config, interrupt, pace, preflight
+from rabbit_topology import Topology
+from rabbit_topology.deploy import engine, pace, preflight, program
 
-interrupt.listen()
+engine.listen()
 pace.start()
-access, args, stack = config.load()
-if preflight.check(access, args.topologies, stack, secret=config.is_secret()):
+access, args, stack = program.load()
+if preflight.check(access, args.topologies, stack, secret=program.is_secret()):
     preflight.recover(access, args.topologies)
 topology = Topology("topology", args)
 for name, value in topology.outputs.items():

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 
 from bench.topology import topology
-from rabbit_topology.parsing import parse
+from rabbit_topology.lint.reading import parse
 
 
 def measure(sizes: Sequence[int], repeat: int) -> dict[str, float]:

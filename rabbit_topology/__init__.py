@@ -11,16 +11,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rabbit_topology.access import Access
-    from rabbit_topology.component import Topology, TopologyArgs
-    from rabbit_topology.errors import (
-        BrokerError,
-        ConfigError,
-        Problem,
-        ProofError,
-        TopologyError,
-    )
-    from rabbit_topology.parsing import parse, parse_stack
+    from rabbit_topology.broker.access import Access
+    from rabbit_topology.deploy.component import Topology, TopologyArgs
+    from rabbit_topology.errors import BrokerError, ConfigError, Problem, ProofError, TopologyError
+    from rabbit_topology.lint.reading import parse, parse_stack
 
 __all__ = [
     "Access",
@@ -36,16 +30,16 @@ __all__ = [
 ]
 
 _MODULES = {
-    "Access": "access",
+    "Access": "broker.access",
     "BrokerError": "errors",
     "ConfigError": "errors",
     "Problem": "errors",
     "ProofError": "errors",
-    "Topology": "component",
-    "TopologyArgs": "component",
+    "Topology": "deploy.component",
+    "TopologyArgs": "deploy.component",
     "TopologyError": "errors",
-    "parse": "parsing",
-    "parse_stack": "parsing",
+    "parse": "lint.reading",
+    "parse_stack": "lint.reading",
 }
 
 

@@ -15,12 +15,17 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from rabbit_topology import base, deployed, environment, lint_files, proof, report
-from rabbit_topology.describe import commands as describe_commands
+from rabbit_topology import proof
+from rabbit_topology.commands import deployed
+from rabbit_topology.commands import describe as describe_commands
+from rabbit_topology.commands import routes as routes_commands
+from rabbit_topology.config import base
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.lint import CATALOGUE
-from rabbit_topology.routes import commands as routes_commands
-from rabbit_topology.rule import Severity
+from rabbit_topology.findings import Severity
+from rabbit_topology.lint import files as lint_files
+from rabbit_topology.lint import report
+from rabbit_topology.lint.check import CATALOGUE
+from rabbit_topology.services import environment
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 _out = Console(highlight=False, soft_wrap=True)
@@ -37,17 +42,17 @@ def prove(
     stack: Annotated[str | None, typer.Option(help="default: the selected stack")] = None,
 ) -> None:
     """Send and receive a message over every binding, through the exported URLs."""
-    it = deployed.read(stack)
-    several = len(it.vhosts) > 1
+    deployed_stack = deployed.read(stack)
+    several = len(deployed_stack.vhosts) > 1
     proven = queues = 0
-    for topology, found in it.vhosts:
+    for topology, exported in deployed_stack.vhosts:
         outputs = proof.Outputs(
-            exchange_urls=found["exchange_urls"],
-            queue_urls=found["queue_urls"],
-            connection_url=found["connection_url"],
+            exchange_urls=exported["exchange_urls"],
+            queue_urls=exported["queue_urls"],
+            connection_url=exported["connection_url"],
         )
         show = partial(_show, several=several)
-        proven += len(proof.prove(topology, outputs, it.management, report=show))
+        proven += len(proof.prove(topology, outputs, deployed_stack.management, report=show))
         queues += len(topology.queues)
     answering = f"{queues} of {queues} queues answer, {proven} of {proven} bindings deliver"
     _out.print(answering, style="bold green")
@@ -92,17 +97,19 @@ def lint(
     # All that is made lives until the end; to look for what does not would take most of the time.
     gc.disable()
     chosen = files or lint_files.stack_files(base.project_folder(), stack or ())
-    found = [it for file in chosen for it in lint_files.check(file, _name(file))]
+    located = [one for file in chosen for one in lint_files.check(file, _name(file))]
     match format_:
         case Format.JSON:
-            _write(report.as_json(found))
+            _write(report.as_json(located))
         case Format.SARIF:
-            _write(report.as_sarif(found, CATALOGUE))
+            _write(report.as_sarif(located, CATALOGUE))
         case Format.TEXT:
-            for severity, line in report.lines(found):
+            for severity, line in report.lines(located):
                 _out.print(line, style=_STYLES[severity], markup=False)
-            _out.print(f"{report.summary(found)} in {', '.join(map(_name, chosen))}", markup=False)
-    if report.count(found)[Severity.ERROR]:
+            _out.print(
+                f"{report.summary(located)} in {', '.join(map(_name, chosen))}", markup=False
+            )
+    if report.count(located)[Severity.ERROR]:
         raise typer.Exit(1)
 
 
@@ -116,12 +123,12 @@ _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "no
 def _show_rules(format_: Format) -> None:
     if format_ is not Format.TEXT:
         shown = ("name", "severity", "reason", "page", "silenceable")
-        _write([{key: getattr(it, key) for key in shown} for it in CATALOGUE])
+        _write([{key: getattr(named, key) for key in shown} for named in CATALOGUE])
         return
     table = Table("rule", "severity", "why", "read")
-    for it in CATALOGUE:
-        silent = "" if it.silenceable else ", always"
-        table.add_row(it.name, f"{it.severity}{silent}", it.reason, it.page)
+    for named in CATALOGUE:
+        silent = "" if named.silenceable else ", always"
+        table.add_row(named.name, f"{named.severity}{silent}", named.reason, named.page)
     _out.print(table, markup=False)
 
 

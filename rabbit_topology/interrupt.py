@@ -17,7 +17,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Lock, Thread
 
-from rabbit_topology import engine
 from rabbit_topology.errors import TopologyError
 
 _ANSWER_SECONDS = 0.3
@@ -39,12 +38,8 @@ class InterruptedRunError(TopologyError):
 
 
 def listen() -> None:
-    """Note interrupts from now on, instead of ending in the middle of something.
-
-    Only where an engine runs the program: a test has its own way to end.
-    """
-    if not engine.is_mocked():
-        signal.signal(signal.SIGINT, _note)
+    """Note interrupts from now on, instead of ending in the middle of something."""
+    signal.signal(signal.SIGINT, _note)
 
 
 def check() -> None:

@@ -21,8 +21,8 @@ import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import AMQPError
 
+from rabbit_topology.broker.management import Management
 from rabbit_topology.errors import ProofError, reason
-from rabbit_topology.management import Management
 from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES, Route, Topology
 
 PATIENCE_SECONDS = 5.0
@@ -64,9 +64,13 @@ def prove(
     """
     vhost = quote(topology.vhost, safe="")
     listed = _Listed(
-        bindings=[it for it in management.get(f"/bindings/{vhost}") if it["source"]],
-        exchanges={it["name"]: it for it in management.get(f"/exchanges/{vhost}")},
-        queues={it["name"]: it for it in management.get(f"/queues/{vhost}?disable_stats=true")},
+        bindings=[binding for binding in management.get(f"/bindings/{vhost}") if binding["source"]],
+        exchanges={
+            exchange["name"]: exchange for exchange in management.get(f"/exchanges/{vhost}")
+        },
+        queues={
+            queue["name"]: queue for queue in management.get(f"/queues/{vhost}?disable_stats=true")
+        },
     )
     failures: list[str] = []
     proven: list[Delivery] = []
@@ -200,7 +204,7 @@ def _why_not_there(name: str, listed: _Listed, channels: _Channels) -> str | Non
 
 
 def _prove_route(route: Route, topology: Topology, listed: _Listed, channels: _Channels) -> None:
-    if not any(_is_listed(route, it) for it in listed.bindings):
+    if not any(_is_listed(route, binding) for binding in listed.bindings):
         raise _NotDeliveredError("the broker does not have this binding")
     kind = _exchange_type(topology, route.source)
     if kind not in BUILT_IN_EXCHANGE_TYPES:
@@ -246,13 +250,13 @@ def _copy(channel: BlockingChannel, listed: Mapping[str, Any], stack: ExitStack)
     return name
 
 
-def _is_listed(route: Route, it: Mapping[str, Any]) -> bool:
+def _is_listed(route: Route, binding: Mapping[str, Any]) -> bool:
     return bool(
-        it["source"] == route.source
-        and it["destination"] == route.destination
-        and it["destination_type"] == route.kind
-        and it["routing_key"] == route.routing_key
-        and it["arguments"] == dict(route.arguments)
+        binding["source"] == route.source
+        and binding["destination"] == route.destination
+        and binding["destination_type"] == route.kind
+        and binding["routing_key"] == route.routing_key
+        and binding["arguments"] == dict(route.arguments)
     )
 
 

@@ -17,7 +17,7 @@ from google.protobuf import json_format
 from pulumi.runtime import mocks, rpc, settings
 from pulumi.runtime.config import set_all_config
 
-from rabbit_topology.routes import tree
+from rabbit_topology.routing import tree
 
 PROJECT = "rabbit-topology"
 

@@ -8,10 +8,10 @@ import html
 import re
 from pathlib import Path
 
+from rabbit_topology.commands import sources
 from rabbit_topology.describe import build, svg
-from rabbit_topology.parsing import read
-from rabbit_topology.routes import sources
-from rabbit_topology.routes.network import Network
+from rabbit_topology.lint.reading import read
+from rabbit_topology.routing.network import Network
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))

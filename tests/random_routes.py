@@ -10,11 +10,11 @@ from random import Random
 from typing import Any
 
 from rabbit_topology.model import Reason
-from rabbit_topology.routes import lives
-from rabbit_topology.routes.lives import End
-from rabbit_topology.routes.message import Message
-from rabbit_topology.routes.network import Network
-from rabbit_topology.routes.publication import publish
+from rabbit_topology.routing import lives
+from rabbit_topology.routing.lives import End
+from rabbit_topology.routing.message import Message
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.publication import publish
 
 WORDS = ("a", "b", "c", "")
 """Words overlap, and some are empty."""

@@ -10,7 +10,8 @@ import pulumi
 import pytest
 import yaml
 
-from rabbit_topology import abilities, engine, parse
+from rabbit_topology import parse
+from rabbit_topology.deploy import abilities, engine
 from toolchain import engine as built
 
 SHOVEL = {

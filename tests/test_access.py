@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology.access import Access
-from rabbit_topology.effective import Target
-from rabbit_topology.management import Management
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.management import Management
+from rabbit_topology.compiler.effective import Target
 from rabbit_topology.model import QueueType
 
 

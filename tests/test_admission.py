@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import admission, parse
-from rabbit_topology.access import Access
-from rabbit_topology.management import Management, NotFoundError
+from rabbit_topology import parse
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.management import Management, NotFoundError
+from rabbit_topology.deploy import admission
 from rabbit_topology.model import SafetySettings
 
 NAMES = {"vhost": "v", "exchanges": {"e": {"auto_delete": True}, "stays": {}}}

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import adoption, parse
-from rabbit_topology.access import Access
-from rabbit_topology.adoption import Wanted
-from rabbit_topology.inventory import Inventory
-from rabbit_topology.management import Management, NotFoundError
+from rabbit_topology import parse
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.inventory import Inventory
+from rabbit_topology.broker.management import Management, NotFoundError
+from rabbit_topology.inventory import adoption
+from rabbit_topology.inventory.adoption import Wanted
 
 SALT = b"salt"
 

@@ -8,8 +8,9 @@ import yaml as pyyaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabbit_topology import ConfigError, base, parse, yaml_files
-from rabbit_topology.merge import merge
+from rabbit_topology import ConfigError, parse
+from rabbit_topology.config import base, yaml_files
+from rabbit_topology.config.merge import merge
 from tests.test_main import config, run
 
 QUEUE = "rabbitmq:index/queue:Queue"
@@ -164,7 +165,7 @@ def test_a_place_in_a_file_is_found_as_far_as_it_is_there():
 
 
 def test_the_program_deploys_a_base_with_secrets_of_the_stack_in_it(deploy, mocker, project):
-    mocker.patch("rabbit_topology.preflight.check", return_value=False)
+    mocker.patch("rabbit_topology.deploy.preflight.check", return_value=False)
     write(project, shared={**SHARED, "users": {"ops": {"permissions": {"read": ".*"}}}})
     own = {"vhost": "v", "users": {"ops": {"password": "open sesame"}}, "queues": {"audit": None}}
     settings = config(

@@ -16,8 +16,8 @@ from bench.measure import FailedError, Measured, run
 from bench.results import Results
 from bench.tools import FloorTool, PulumiTool, Session, Step
 from bench.topology import definitions, topology, with_one_more, with_services
-from rabbit_topology import permissions
-from rabbit_topology.parsing import parse
+from rabbit_topology.lint.reading import parse
+from rabbit_topology.services import permissions
 from toolchain.broker import Broker
 
 

@@ -9,7 +9,8 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabbit_topology import parse, policies
+from rabbit_topology import parse
+from rabbit_topology.compiler import policies
 from rabbit_topology.model import Exchange, OnDelete, Queue, Topology
 
 

@@ -12,7 +12,7 @@ from itertools import combinations
 import pytest
 
 from rabbit_topology import TopologyError
-from rabbit_topology.credentials import MIN_SEED, derive
+from rabbit_topology.services.credentials import MIN_SEED, derive
 
 SEED = "sixteen letters or more"
 GIVEN = {"seed": SEED, "stack": "prod", "user": "orders.gateway", "rotation": 1}

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import effective, settings
-from rabbit_topology.effective import Index, Live, Target
+from rabbit_topology.compiler import effective, settings
+from rabbit_topology.compiler.effective import Index, Live, Target
 from rabbit_topology.model import QueueType
 
 CLASSIC, QUORUM, STREAM = QueueType

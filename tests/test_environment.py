@@ -15,8 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from rabbit_topology import TopologyError, __main__, deployed, environment, urls
-from rabbit_topology.environment import Form, render, secret_name, variables
+from rabbit_topology import TopologyError, __main__
+from rabbit_topology.commands import deployed
+from rabbit_topology.compiler import urls
+from rabbit_topology.services import environment
+from rabbit_topology.services.environment import Form, render, secret_name, variables
 
 ODD = [
     "plain",

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import contents
-from rabbit_topology.access import Access
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.management import Management, NotFoundError
+from rabbit_topology.messages import contents
 
 
 @pytest.fixture

@@ -9,8 +9,10 @@ import asyncio
 import pulumi
 import pytest
 
-from rabbit_topology import Topology, hooks, safety
-from rabbit_topology.inputs import route
+from rabbit_topology import Topology
+from rabbit_topology.deploy import guard as safety
+from rabbit_topology.deploy import hooks
+from rabbit_topology.deploy.inputs import route
 from tests.test_component import args
 
 TOPOLOGY = {

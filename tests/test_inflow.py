@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import inflow
-from rabbit_topology.inflow import Inflow
+from rabbit_topology.messages import inflow
+from rabbit_topology.messages.inflow import Inflow
 
 BATCH_SECONDS = 0.2
 """What a shovel needs for a batch, however small."""

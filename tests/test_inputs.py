@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import inputs, model
+from rabbit_topology import model
+from rabbit_topology.compiler.names import route_key
+from rabbit_topology.deploy import inputs
 
 BINDING = {"vhost": "v", "source": "e", "destination": "q", "destinationType": "queue"}
 
@@ -58,7 +60,7 @@ def test_a_binding_is_the_same_in_every_form(form):
         arguments={"x-match": "all", "kind": "a"},
     )
     assert inputs.route({**BINDING, **form}) == written
-    expected = ("v", inputs.route_key(written))
+    expected = ("v", route_key(written))
     assert inputs.identity("binding", {**BINDING, **form}) == expected
 
 

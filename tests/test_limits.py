@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import contents, limits
-from rabbit_topology.access import Access
-from rabbit_topology.contents import Contents
-from rabbit_topology.management import NotFoundError
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.management import NotFoundError
+from rabbit_topology.messages import contents
+from rabbit_topology.messages.contents import Contents
 from rabbit_topology.model import QueueType
+from rabbit_topology.safety import limits
 
 SOME = Contents(kind=QueueType.QUORUM, ready=50, unacknowledged=0, consumers=0)
 

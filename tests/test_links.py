@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 from pytest_mock import MockerFixture
 
-from rabbit_topology import federation, links
-from rabbit_topology.access import Access
+from rabbit_topology.broker.access import Access
+from rabbit_topology.compiler.settings import TESTED
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.federation import Link
-from rabbit_topology.links import Source
-from rabbit_topology.settings import TESTED
+from rabbit_topology.safety import federation, links
+from rabbit_topology.safety.federation import Link
+from rabbit_topology.safety.links import Source
 
 ACCESS = Access.connect(
     endpoint="http://localhost:15672",

@@ -10,12 +10,17 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from rabbit_topology import lint, lint_files, parse_stack, preflight, report, words
+from rabbit_topology import parse_stack
 from rabbit_topology.__main__ import app
-from rabbit_topology.context import Context
+from rabbit_topology.compiler.context import Context
+from rabbit_topology.config import words
+from rabbit_topology.deploy import preflight
 from rabbit_topology.errors import parts, path
-from rabbit_topology.parsing import read
-from rabbit_topology.rule import Severity
+from rabbit_topology.findings import Severity
+from rabbit_topology.lint import check as lint
+from rabbit_topology.lint import files as lint_files
+from rabbit_topology.lint import report
+from rabbit_topology.lint.reading import read
 
 ROOT = Path(__file__).parent.parent
 ERROR, WARNING, NOTE = Severity

@@ -11,7 +11,7 @@ import pytest
 from pulumi.runtime import resource, settings
 from pulumi.runtime.stack import run_in_stack
 
-from rabbit_topology import pace
+from rabbit_topology.deploy import pace
 
 
 class Child(pulumi.ComponentResource):

@@ -260,8 +260,8 @@ def test_several_vhosts_stand_by_name_and_problems_name_where():
         )
     assert [it.path for it in caught.value.problems] == [
         "topology.queues",
-        "topology.vhosts.a.services.s.consumes[0]",
         'topology.vhosts["b.c"].typo',
+        "topology.vhosts.a.services.s.consumes[0]",
         'topology.vhosts["b.c"].users.u',
     ]
     assert "topology.vhosts.a.services.s has a user of the same name" in str(caught.value)

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rabbit_topology import parse, permissions
+from rabbit_topology import parse
+from rabbit_topology.services import permissions
 
 TOPOLOGY = {
     "vhost": "v",

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import contents, parse
-from rabbit_topology.access import Access
-from rabbit_topology.contents import Contents
+from rabbit_topology import parse
+from rabbit_topology.broker.access import Access
+from rabbit_topology.messages import contents
+from rabbit_topology.messages.contents import Contents
 from rabbit_topology.model import QueueType
-from rabbit_topology.planned import Planned
+from rabbit_topology.safety.planned import Planned
 from tests.test_limits import Broker, policy
 
 FILLED = Contents(kind=QueueType.QUORUM, ready=50, unacknowledged=0, consumers=0)

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabbit_topology import ConfigError, parse, policies, regexes
-from rabbit_topology.effective import Index, Target
+from rabbit_topology import ConfigError, parse
+from rabbit_topology.compiler import policies, regexes
+from rabbit_topology.compiler.effective import Index, Target
 from rabbit_topology.model import Policy, QueueType
 
 

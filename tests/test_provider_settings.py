@@ -8,7 +8,8 @@ import inspect
 
 import pytest
 
-from rabbit_topology import Access, provider_settings
+from rabbit_topology import Access
+from rabbit_topology.config import provider_settings
 
 NEEDED = {"endpoint": "http://mq:15672", "username": "u", "password": "p"}
 

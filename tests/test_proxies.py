@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import proxies
-from rabbit_topology.management import Management
+from rabbit_topology.broker import proxies
+from rabbit_topology.broker.management import Management
 
 PROXY = "http://proxy:3128"
 

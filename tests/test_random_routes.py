@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections import Counter
 from random import Random
 
-from rabbit_topology.parsing import read
-from rabbit_topology.routes.network import Network
-from rabbit_topology.routes.publication import publish
+from rabbit_topology.lint.reading import read
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.publication import publish
 from tests import random_routes
 
 

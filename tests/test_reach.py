@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from rabbit_topology import marker, reach
-from rabbit_topology.urls import Address
+from rabbit_topology.broker import marker, reach
+from rabbit_topology.compiler.urls import Address
 
 ADDRESSES = [Address(f"mq{number}", 5672) for number in range(40)]
 

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from rabbit_topology import lint, model
+from rabbit_topology import model
+from rabbit_topology.lint import check as lint
 from toolchain import reference
 
 

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import Topology, inputs, parse_stack, policies
+from rabbit_topology import Topology, parse_stack
+from rabbit_topology.compiler import policies
+from rabbit_topology.compiler.names import route_key
 from tests.test_component import BINDING, EXCHANGE, QUEUE, args
 
 RETAIN = {"on_delete": "retain"}
@@ -15,9 +17,7 @@ RETAIN = {"on_delete": "retain"}
 def staying(topology):
     (parsed, *_) = parse_stack({"vhost": "v", **topology})
     kept = policies.kept(parsed)
-    routes = {
-        (it.source, it.destination) for it in parsed.routes() if inputs.route_key(it) in kept.routes
-    }
+    routes = {(it.source, it.destination) for it in parsed.routes() if route_key(it) in kept.routes}
     return set(kept.queues), set(kept.exchanges), routes
 
 
@@ -119,7 +119,7 @@ def test_a_retry_ladder_stays_as_a_whole(deploy):
     kept = policies.kept(parsed)
     assert kept.queues == set(parsed.queues)
     assert kept.exchanges == set(parsed.exchanges)
-    assert kept.routes == {inputs.route_key(it) for it in parsed.routes()}
+    assert kept.routes == {route_key(it) for it in parsed.routes()}
     assert {it.on_delete for it in policies.compile_all(parsed).values()} == {"retain"}
 
     it = deploy(lambda: Topology("it", args(topology)))

@@ -9,11 +9,11 @@ from random import Random
 import pytest
 
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.parsing import read
-from rabbit_topology.routes import changes, headers, text, tree
-from rabbit_topology.routes.messages import Messages
-from rabbit_topology.routes.network import Network
-from rabbit_topology.routes.publication import publish
+from rabbit_topology.lint.reading import read
+from rabbit_topology.routing import changes, headers, text, tree
+from rabbit_topology.routing.messages import Messages
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.publication import publish
 from tests import random_routes
 
 

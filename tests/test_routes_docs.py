@@ -12,8 +12,8 @@ import yaml
 from typer.testing import CliRunner
 
 from rabbit_topology.__main__ import app
-from rabbit_topology.parsing import read
-from rabbit_topology.routes import expectations
+from rabbit_topology.lint.reading import read
+from rabbit_topology.routing import expectations
 from tests.repository import ROOT, change, with_examples
 
 PAGE = (ROOT / "docs" / "routing.md").read_text()

@@ -10,10 +10,11 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from rabbit_topology import lint_files
+from rabbit_topology import testing
 from rabbit_topology.__main__ import app
-from rabbit_topology.parsing import read
-from rabbit_topology.routes import expectations, testing, tree
+from rabbit_topology.lint import files as lint_files
+from rabbit_topology.lint.reading import read
+from rabbit_topology.routing import expectations, tree
 from tests.repository import commit
 
 ROOT = Path(__file__).parent.parent

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rabbit_topology.routes import headers
-from rabbit_topology.routes.headers import ANY_HEADERS
+from rabbit_topology.routing import headers
+from rabbit_topology.routing.headers import ANY_HEADERS
 
 NAMES = ("a", "b", "x-c")
 VALUES = (1, "1", True, 1.5, None)

@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rabbit_topology.routes import tree
-from rabbit_topology.routes.keys import EVERYTHING, Keys
-from rabbit_topology.routes.pattern import (
+from rabbit_topology.routing import tree
+from rabbit_topology.routing.keys import EVERYTHING, Keys
+from rabbit_topology.routing.pattern import (
     EVERY_KEY,
     TooComplexError,
     as_binding_key,
     of_key,
     of_topic,
 )
-from rabbit_topology.routes.tree import Patterns, irredundant
-from rabbit_topology.routing import is_pattern, takes
+from rabbit_topology.routing.router import is_pattern, takes
+from rabbit_topology.routing.tree import Patterns, irredundant
 
 WORDS = ("a", "b", "", "x")
 """Words of the keys that are tried; no pattern has an x, so it stands for all other words."""

@@ -8,13 +8,13 @@ from random import Random
 
 import pytest
 
-from rabbit_topology.parsing import read
-from rabbit_topology.routes import headers
-from rabbit_topology.routes.messages import EVERY_MESSAGE, Messages
-from rabbit_topology.routes.network import Network
-from rabbit_topology.routes.publication import publish
-from rabbit_topology.routes.reach import Reach
-from rabbit_topology.routes.redundant import redundant
+from rabbit_topology.lint.reading import read
+from rabbit_topology.routing import headers
+from rabbit_topology.routing.messages import EVERY_MESSAGE, Messages
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.publication import publish
+from rabbit_topology.routing.reach import Reach
+from rabbit_topology.routing.redundant import redundant
 from tests import random_routes
 
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 import pytest
 
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.parsing import read
-from rabbit_topology.routes import reports
-from rabbit_topology.routes.dead_letters import DeadLetters
-from rabbit_topology.routes.keys import EVERYTHING, Keys
-from rabbit_topology.routes.network import Network
-from rabbit_topology.routes.pattern import of_topic
-from rabbit_topology.routes.publishers import publishers
-from rabbit_topology.routes.reach import Reach
+from rabbit_topology.lint.reading import read
+from rabbit_topology.routing import reports
+from rabbit_topology.routing.dead_letters import DeadLetters
+from rabbit_topology.routing.keys import EVERYTHING, Keys
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.pattern import of_topic
+from rabbit_topology.routing.publishers import publishers
+from rabbit_topology.routing.reach import Reach
 
 
 def reach(**topology):

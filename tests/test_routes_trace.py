@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from rabbit_topology.errors import TopologyError
+from rabbit_topology.lint.reading import read
 from rabbit_topology.model import Reason
-from rabbit_topology.parsing import read
-from rabbit_topology.routes import lives, text
-from rabbit_topology.routes.lives import End
-from rabbit_topology.routes.network import Network
-from rabbit_topology.routes.publication import publish
-from rabbit_topology.routes.testing import load
+from rabbit_topology.routing import lives, text
+from rabbit_topology.routing.lives import End
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.publication import publish
+from rabbit_topology.testing import load
 
 ROOT = Path(__file__).parent.parent
 EXAMPLES = ROOT / "examples"

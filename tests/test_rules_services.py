@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 
 from rabbit_topology import ConfigError, parse
-from rabbit_topology.rules_services import own_user_problems
+from rabbit_topology.lint.rules_services import own_user_problems
 
 TOPOLOGY = {
     "vhost": "v",

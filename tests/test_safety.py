@@ -9,7 +9,7 @@ import pulumi
 import pytest
 
 from rabbit_topology import Topology
-from rabbit_topology.names import own_name
+from rabbit_topology.compiler.names import own_name
 from tests.test_component import BINDING, EXCHANGE, QUEUE, VHOST, args
 
 QUEUES = {

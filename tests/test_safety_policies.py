@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import Topology, contents, safety
-from rabbit_topology.access import Access
-from rabbit_topology.contents import Contents
+from rabbit_topology import Topology
+from rabbit_topology.broker.access import Access
+from rabbit_topology.deploy import guard as safety
 from rabbit_topology.errors import TopologyError
+from rabbit_topology.messages import contents
+from rabbit_topology.messages.contents import Contents
 from rabbit_topology.model import OnDelete, QueueType
 from tests.test_component import args
 from tests.test_limits import Broker

@@ -295,7 +295,7 @@ def test_what_changed_since_a_commit_counts_only_what_decides(
     first = clone(rabbit_topology__handover="1", rabbit_topology__other="1")
     assert repository.head() == first
     assert repository.changed_since(first) == []
-    clone(**{"docs__page": "1", "rabbit_topology__advice_queues.py": "1"})
+    clone(**{"docs__page": "1", "rabbit_topology__lint__advice_queues.py": "1"})
     assert repository.changed_since(first) == []
     clone(rabbit_topology__handover="2")
     assert repository.changed_since(first) == ["rabbit_topology/handover"]

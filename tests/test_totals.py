@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import contents, delays, totals
-from rabbit_topology.access import Access
-from rabbit_topology.contents import Contents
+from rabbit_topology.broker import totals
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.management import NotFoundError
+from rabbit_topology.broker.totals import Count, NoLeaderError, Position
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.management import NotFoundError
+from rabbit_topology.messages import contents, delays
+from rabbit_topology.messages.contents import Contents
 from rabbit_topology.model import QueueType
-from rabbit_topology.totals import Count, NoLeaderError, Position
 
 PLAIN = {"messages": 0, "messages_ready": 0, "messages_unacknowledged": 0, "consumers": 0}
 

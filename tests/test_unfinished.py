@@ -9,10 +9,10 @@ from typing import Any
 import pulumi
 import pytest
 
-from rabbit_topology import unfinished
+from rabbit_topology.deploy import unfinished
+from rabbit_topology.deploy.record import Record
+from rabbit_topology.lint.reading import parse
 from rabbit_topology.model import SafetySettings
-from rabbit_topology.parsing import parse
-from rabbit_topology.record import Record
 
 URN = "urn:pulumi:dev::project::rabbit_topology:index:Topology"
 QUORUM = {"durable": True, "autoDelete": False, "arguments": {"x-queue-type": "quorum"}}

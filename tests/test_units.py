@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabbit_topology.units import duration_text, milliseconds, octets
+from rabbit_topology.model.units import duration_text, milliseconds, octets
 
 
 @given(st.integers(min_value=0))

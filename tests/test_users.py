@@ -9,8 +9,9 @@ import json
 import pulumi
 import pytest
 
-from rabbit_topology import Access, Topology, TopologyArgs, TopologyError, config, parse_stack
-from rabbit_topology.credentials import derive
+from rabbit_topology import Access, Topology, TopologyArgs, TopologyError, parse_stack
+from rabbit_topology.deploy import program as config
+from rabbit_topology.services.credentials import derive
 
 USER = "rabbitmq:index/user:User"
 PERMISSIONS = "rabbitmq:index/permissions:Permissions"

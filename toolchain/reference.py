@@ -15,7 +15,9 @@ from typing import Annotated, Any, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator
 from pydantic.fields import FieldInfo
 
-from rabbit_topology import lint, model, units
+from rabbit_topology import model
+from rabbit_topology.lint import check as lint
+from rabbit_topology.model import units
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -15,7 +15,10 @@ from pydantic import BaseModel
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue, models_json_schema
 from pydantic_core import core_schema
 
-from rabbit_topology import credentials, model, provider_settings, rules_settings
+from rabbit_topology import model
+from rabbit_topology.config import provider_settings
+from rabbit_topology.lint import rules_settings
+from rabbit_topology.services import credentials
 
 FOLDER = Path(__file__).parent.parent / "schema"
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from rabbit_topology import permissions, urls
+from rabbit_topology.compiler import urls
+from rabbit_topology.config.words import show, suggest
 from rabbit_topology.describe import channels, services
 from rabbit_topology.describe.channels import BINDING_VERSION, EXTENSION
 from rabbit_topology.describe.graph import Key
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import Broker, Service
-from rabbit_topology.routes.network import Network
-from rabbit_topology.words import show, suggest
+from rabbit_topology.routing.network import Network
+from rabbit_topology.services import permissions
 
 VERSION = "3.0.0"
 

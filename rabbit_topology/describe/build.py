@@ -6,12 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from rabbit_topology.config.words import show
 from rabbit_topology.describe import groups, notes, services
 from rabbit_topology.describe.graph import Edge, EdgeKind, Graph, Key, Node, NodeKind, merged
 from rabbit_topology.model import QueueType, Service
-from rabbit_topology.routes.network import DEFAULT_EXCHANGE, Kind, Network, Step
-from rabbit_topology.units import duration_text
-from rabbit_topology.words import show
+from rabbit_topology.model.units import duration_text
+from rabbit_topology.routing.network import DEFAULT_EXCHANGE, Kind, Network, Step
 
 _HASH = "x-consistent-hash"
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from rabbit_topology.describe import build
 from rabbit_topology.describe.graph import Change, Edge, Graph, Node
-from rabbit_topology.routes.network import Network
+from rabbit_topology.routing.network import Network
 
 ADDED, REMOVED = "+ ", "- "
 """What notes and labels begin with that came or went."""

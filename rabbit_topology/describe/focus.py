@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from rabbit_topology.config.words import show, suggest
 from rabbit_topology.describe.graph import Graph, Key
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.words import show, suggest
 
 
 def focused(graph: Graph, name: str, depth: int) -> Graph:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from rabbit_topology.describe.graph import Key
 from rabbit_topology.errors import parts
 from rabbit_topology.model import Topology
-from rabbit_topology.routes.origins import additions
+from rabbit_topology.routing.origins import additions
 
 _KINDS = {"queues": "queue", "exchanges": "exchange", "super_streams": "exchange"}
 _WORDS = {

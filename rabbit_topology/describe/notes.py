@@ -8,10 +8,10 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from rabbit_topology.config.words import show
 from rabbit_topology.model import Exchange, Queue
-from rabbit_topology.routes.network import Shape
-from rabbit_topology.units import duration_text
-from rabbit_topology.words import show
+from rabbit_topology.model.units import duration_text
+from rabbit_topology.routing.network import Shape
 
 _EDGES = ("dead-letter-exchange", "dead-letter-routing-key", "alternate-exchange")
 """Settings that edges show."""

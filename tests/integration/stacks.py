@@ -23,9 +23,9 @@ import pika
 import yaml
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rabbit_topology.access import Access
-from rabbit_topology.management import Management
-from rabbit_topology.urls import parse_host
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.management import Management
+from rabbit_topology.compiler.urls import parse_host
 from toolchain.broker import Broker
 from toolchain.dev import backend_url
 

@@ -13,12 +13,15 @@ from dataclasses import replace
 import pika
 import pytest
 
-from rabbit_topology import contents, deletion, pool, recovery, totals
-from rabbit_topology.access import Access
-from rabbit_topology.contents import Contents
+from rabbit_topology.broker import amqp as pool
+from rabbit_topology.broker import totals
+from rabbit_topology.broker.access import Access
+from rabbit_topology.compiler.names import own_name
+from rabbit_topology.lint.reading import parse
+from rabbit_topology.messages import contents, deletion
+from rabbit_topology.messages.contents import Contents
 from rabbit_topology.model import QueueType
-from rabbit_topology.names import own_name
-from rabbit_topology.parsing import parse
+from rabbit_topology.safety import recovery
 from tests.integration.stacks import access_to, connect, fill, management, wait_for
 from toolchain.broker import Broker
 

@@ -21,7 +21,7 @@ from pika.adapters.blocking_connection import BlockingChannel
 from yarl import URL
 
 from rabbit_topology import ProofError, parse, proof
-from rabbit_topology.management import NotFoundError
+from rabbit_topology.broker.management import NotFoundError
 from tests.integration.conftest import VERSIONS
 from tests.integration.stacks import (
     Result,

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import pika
 import pytest
 
-from rabbit_topology.management import Management
+from rabbit_topology.broker.management import Management
 from tests.integration.stacks import Stack, connect, definitions, management, wait_for
 from tests.integration.test_everything import SEED, everything
 from toolchain import engine

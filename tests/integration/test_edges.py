@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology.urls import Address
+from rabbit_topology.compiler.urls import Address
 from tests.integration.conftest import VERSIONS
 from tests.integration.stacks import (
     Result,

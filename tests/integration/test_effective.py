@@ -15,12 +15,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from rabbit_topology import contents, settings
-from rabbit_topology.context import Context
-from rabbit_topology.effective import Target
+from rabbit_topology.compiler import settings
+from rabbit_topology.compiler.context import Context
+from rabbit_topology.compiler.effective import Target
+from rabbit_topology.lint.reading import read
+from rabbit_topology.messages import contents
 from rabbit_topology.model import QueueType
-from rabbit_topology.parsing import read
-from rabbit_topology.versions import Version, parse
+from rabbit_topology.model.versions import Version, parse
 from tests.integration.stacks import Stack, access_to, connect, fill, management, wait_for
 from toolchain.broker import Broker
 

@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rabbit_topology import contents, deletion, handover, limits
 from rabbit_topology.errors import BrokerError
+from rabbit_topology.messages import contents, deletion
 from rabbit_topology.model import Queue, QueueType
+from rabbit_topology.safety import handover, limits
 from tests.integration.amqp10 import give_back_until
 from tests.integration.stacks import (
     Stack,

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import contents
-from rabbit_topology.names import PREFIX
+from rabbit_topology.compiler.names import PREFIX
+from rabbit_topology.messages import contents
 from tests.integration.stacks import Stack, access_to, connect, fill, held, management
 
 TWO_VERSIONS = pytest.mark.parametrize("broker", ["3.10", "4.0"], indirect=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import inputs
+from rabbit_topology.deploy import inputs
 from tests.integration.stacks import Stack, connect, drain, fill, management, untouched
 from tests.integration.test_everything import everything
 

@@ -15,14 +15,16 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rabbit_topology import contents, handover, parse, recovery, shovel
-from rabbit_topology.access import LOCK_QUEUE, Access
-from rabbit_topology.contents import Contents
+from rabbit_topology import parse
+from rabbit_topology.broker.access import LOCK_QUEUE, Access
+from rabbit_topology.compiler.urls import Address
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.handover import Handover
+from rabbit_topology.messages import contents, shovel
+from rabbit_topology.messages.contents import Contents
 from rabbit_topology.model import ByName, Exchange, Queue, QueueType
-from rabbit_topology.overlap import Overlap
-from rabbit_topology.urls import Address
+from rabbit_topology.safety import handover, recovery
+from rabbit_topology.safety.handover import Handover
+from rabbit_topology.safety.overlap import Overlap
 from tests.integration.conftest import VERSIONS
 from tests.integration.stacks import (
     Stack,

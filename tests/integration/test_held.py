@@ -13,12 +13,13 @@ from typing import Any
 import pika
 import pytest
 
-from rabbit_topology import contents, recovery, shovel
-from rabbit_topology.access import LOCK_QUEUE, Access
+from rabbit_topology.broker.access import LOCK_QUEUE, Access
+from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.handover import Handover
+from rabbit_topology.messages import contents, shovel
 from rabbit_topology.model import Queue, QueueType, Topology
-from rabbit_topology.names import own_name
+from rabbit_topology.safety import recovery
+from rabbit_topology.safety.handover import Handover
 from tests.integration.clients import Consumer, Publisher
 from tests.integration.conftest import VERSIONS
 from tests.integration.stacks import access_to, connect, drain, fill, held, management, wait_for
@@ -97,7 +98,7 @@ def test_a_message_that_would_expire_while_its_queue_is_away_comes_back(
 def test_without_a_consumer_limits_do_what_they_would_have_done(
     start_broker: Callable[[str], Broker], vhost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rabbit_topology.inflow.AWAY_SECONDS", 2.0)
+    monkeypatch.setattr("rabbit_topology.messages.inflow.AWAY_SECONDS", 2.0)
     broker = start_broker("4.0")
     declare(broker, vhost, {"x-queue-type": "classic"})
     with connect(broker, vhost) as connection:

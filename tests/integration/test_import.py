@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 import pytest
 
-from rabbit_topology import inputs
+from rabbit_topology.deploy import inputs
 from tests.integration.stacks import Stack, connect, fill, held, management
 
 MESSAGES = 3

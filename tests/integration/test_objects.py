@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import pytest
 
-from rabbit_topology.management import NotFoundError
+from rabbit_topology.broker.management import NotFoundError
 from tests.integration.stacks import Stack, connect, definitions, management
 from tests.integration.test_everything import SEED, everything
 

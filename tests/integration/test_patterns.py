@@ -13,10 +13,10 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from rabbit_topology import contents
-from rabbit_topology.access import Access
+from rabbit_topology.broker.access import Access
+from rabbit_topology.compiler.urls import parse_host
+from rabbit_topology.messages import contents
 from rabbit_topology.model import QueueType
-from rabbit_topology.urls import parse_host
 from tests.integration.conftest import VERSIONS
 from tests.integration.stacks import (
     PATIENCE_SECONDS,

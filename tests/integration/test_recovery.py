@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import contents, deletion, recovery
-from rabbit_topology.access import LOCK_QUEUE
+from rabbit_topology.broker.access import LOCK_QUEUE
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.handover import Handover
+from rabbit_topology.messages import contents, deletion
 from rabbit_topology.model import OnDelete, Queue, QueueType, Topology
+from rabbit_topology.safety import recovery
+from rabbit_topology.safety.handover import Handover
 from tests.integration.conftest import VERSIONS
 from tests.integration.stacks import (
     Stack,
@@ -102,7 +103,7 @@ def test_what_waits_is_not_let_into_a_queue_that_a_later_config_has_smaller(
     what: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rabbit_topology.inflow.AWAY_SECONDS", 2.0)
+    monkeypatch.setattr("rabbit_topology.messages.inflow.AWAY_SECONDS", 2.0)
     broker = start_broker(version)
     before, after = LOWERED[what]
     old, new = Queue(type=QueueType.CLASSIC, **before), Queue(type=QueueType.QUORUM, **after)

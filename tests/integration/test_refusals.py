@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology.access import Access, LockedError
-from rabbit_topology.urls import parse_host
+from rabbit_topology.broker.access import Access, LockedError
+from rabbit_topology.compiler.urls import parse_host
 from tests.integration.stacks import Stack, connect, fill, management, publishing
 from toolchain.broker import Broker
 

@@ -22,12 +22,12 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.exceptions import UnroutableError
 
+from rabbit_topology.lint.reading import read
 from rabbit_topology.model import Reason, Topology
-from rabbit_topology.parsing import read
-from rabbit_topology.routes import text
-from rabbit_topology.routes.lives import End
-from rabbit_topology.routes.network import Network
-from rabbit_topology.routes.publication import publish
+from rabbit_topology.routing import text
+from rabbit_topology.routing.lives import End
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.publication import publish
 from tests import random_routes
 from tests.integration.stacks import connect, management
 from tests.random_routes import Held

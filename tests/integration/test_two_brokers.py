@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import marker
+from rabbit_topology.broker import marker
 from tests.integration.stacks import (
     ROOT,
     Stack,
@@ -49,7 +49,7 @@ Topology("own", TopologyArgs(topology=topology, access=access), options)
 MARK = """
 import sys, time
 import pika
-from rabbit_topology import marker
+from rabbit_topology.broker import marker
 
 with marker.over_amqp(pika.BlockingConnection(pika.URLParameters(sys.argv[1]))):
     print("made", flush=True)

@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import regexes
+from rabbit_topology.compiler import regexes
+from rabbit_topology.compiler.settings import ALL, Setting
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.settings import ALL, Setting
-from rabbit_topology.versions import Version
+from rabbit_topology.model.versions import Version
 from tests.integration.stacks import management
 from toolchain.broker import Broker
 

@@ -20,8 +20,8 @@ from threading import Thread
 from typing import Any
 from urllib.parse import quote
 
+from rabbit_topology.broker.management import Management
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.management import Management
 from tests.integration.stacks import Stack, management
 from tests.safety.settled import PREFIX
 from toolchain.broker import Broker

@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import quote
 
-from rabbit_topology.management import Management, NotFoundError
+from rabbit_topology.broker.management import Management, NotFoundError
+from rabbit_topology.lint.reading import parse
 from rabbit_topology.model import Topology
-from rabbit_topology.parsing import parse
 from tests.integration.stacks import Stack, management
 from toolchain.broker import Broker
 

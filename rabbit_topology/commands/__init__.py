@@ -1,0 +1,3 @@
+"""
+``python -m rabbit_topology``: commands for people. They never load Pulumi.
+"""

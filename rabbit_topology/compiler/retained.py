@@ -1,0 +1,111 @@
+"""
+What has to stay on a broker with a queue that stays: its ways in, and its way for dead letters.
+
+In are the bindings of the queue, the exchanges that they come from, and whatever leads to those:
+bindings between exchanges and alternate exchanges. Out is the exchange that the queue dead-letters
+to, with all that this leads to, queues included, which have a way for dead letters themselves.
+
+Asked of a topology this tells what the engine must not delete; asked of what a broker has it tells
+whether something that leaves the config may go.
+Source: "Exchange to Exchange Bindings", "Alternate Exchanges", "Dead Letter Exchanges", RabbitMQ
+documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from rabbit_topology.compiler.names import route_key
+from rabbit_topology.model import Route
+
+
+@dataclass(frozen=True, kw_only=True)
+class Graph:
+    """Where messages go in one vhost."""
+
+    routes: Iterable[Route]
+    alternates: Mapping[str, str]
+    """By exchange that has one, its alternate exchange."""
+    dead_letters: Mapping[str, str]
+    """By queue that dead-letters, the exchange that it dead-letters to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What stays for the sake of queues that stay, those included."""
+
+    queues: frozenset[str] = frozenset()
+    exchanges: frozenset[str] = frozenset()
+    routes: frozenset[str] = frozenset()
+    """As `names.route_key` writes them."""
+
+
+def kept(graph: Graph, queues: Iterable[str], *, may_go: Container[str] = frozenset()) -> Kept:
+    """Return what stays for ``queues``; ``may_go`` are queues that do not stay for others."""
+    search = _Search(graph=graph, may_go=may_go)
+    for queue in queues:
+        search.stay(queue)
+        search.climb("queue", queue)
+    return Kept(
+        queues=frozenset(search.queues),
+        exchanges=frozenset(search.upward | search.downward),
+        routes=frozenset(search.routes),
+    )
+
+
+@dataclass(kw_only=True)
+class _Search:
+    graph: Graph
+    may_go: Container[str]
+    queues: set[str] = field(default_factory=set)
+    upward: set[str] = field(default_factory=set)
+    downward: set[str] = field(default_factory=set)
+    routes: set[str] = field(default_factory=set)
+    _in: dict[tuple[str, str], list[Route]] = field(default_factory=dict)
+    _out: dict[str, list[Route]] = field(default_factory=dict)
+    _alternate_of: dict[str, list[str]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for route in self.graph.routes:
+            self._in.setdefault((route.kind, route.destination), []).append(route)
+            self._out.setdefault(route.source, []).append(route)
+        for exchange, alternate in self.graph.alternates.items():
+            self._alternate_of.setdefault(alternate, []).append(exchange)
+
+    def climb(self, kind: str, name: str) -> None:
+        """Find all that leads to a queue or exchange."""
+        waiting = [(kind, name)]
+        while waiting:
+            end = waiting.pop()
+            leading = self._in.get(end, [])
+            self.routes |= {route_key(route) for route in leading}
+            sources = [route.source for route in leading]
+            if end[0] == "exchange":
+                sources += self._alternate_of.get(end[1], [])
+            new = set(sources) - self.upward
+            self.upward |= new
+            waiting += [("exchange", source) for source in new]
+
+    def stay(self, queue: str) -> None:
+        """Find all that what a queue dead-letters goes to."""
+        queues, exchanges = [queue], list[str]()
+        while queues or exchanges:
+            if queues:
+                name = queues.pop()
+                target = self.graph.dead_letters.get(name)
+                if name not in self.queues and target is not None:
+                    exchanges.append(target)
+                self.queues.add(name)
+                continue
+            exchange = exchanges.pop()
+            if exchange in self.downward:
+                continue
+            self.downward.add(exchange)
+            if exchange in self.graph.alternates:
+                exchanges.append(self.graph.alternates[exchange])
+            for route in self._out.get(exchange, []):
+                if route.kind == "queue" and route.destination in self.may_go:
+                    continue
+                self.routes.add(route_key(route))
+                (queues if route.kind == "queue" else exchanges).append(route.destination)

@@ -1,0 +1,81 @@
+"""
+How problems show what the user wrote, and what they may have meant.
+"""
+
+from __future__ import annotations
+
+import json
+from bisect import bisect
+from collections.abc import Iterable
+from difflib import get_close_matches
+from functools import cached_property
+
+_LISTED = 10
+"""Names that a fix lists, of all that there are to choose."""
+
+_ALL = 50
+"""Of so many names each is compared; of more, those that begin or end most alike."""
+
+_NEIGHBOURS = 5
+
+_MISSPELT = 0.85
+"""So alike are two names of which one is the other misspelt."""
+
+
+class Names(frozenset[str]):
+    """Names to choose from, ready to be asked for the closest to many that are wrong."""
+
+    @cached_property
+    def ordered(self) -> list[str]:
+        """In order: those that begin alike stand together."""
+        return sorted(self)
+
+    @cached_property
+    def _backwards(self) -> list[str]:
+        return sorted(word[::-1] for word in self)
+
+    def close_to(self, name: str, cutoff: float = 0.6) -> str | None:
+        """Return the closest name, None if none is as close as ``cutoff``, from 0 to 1."""
+        if len(self) <= _ALL:
+            near = self.ordered
+        else:
+            behind = _around(self._backwards, name[::-1])
+            near = sorted({*_around(self.ordered, name), *(word[::-1] for word in behind)})
+        return next(iter(get_close_matches(name, near, n=1, cutoff=cutoff)), None)
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Return ``did you mean "x"?`` for the closest of ``known``, or what there is to choose."""
+    names = known if isinstance(known, Names) else Names(known)
+    if close := names.close_to(name):
+        return f"did you mean {json.dumps(close, ensure_ascii=False)}?"
+    if not names:
+        return "none is declared"
+    more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
+    return f"known are: {', '.join(names.ordered[:_LISTED])}{more}"
+
+
+def misspelt(key: str, known: Names) -> str | None:
+    """Return which of ``known`` a key is meant for; None if it is one itself, or none is.
+
+    One may begin with ``x-`` where the other does not.
+    """
+    if key in known:
+        return None
+    other = key.removeprefix("x-") if key.startswith("x-") else f"x-{key}"
+    return other if other in known else known.close_to(key, _MISSPELT)
+
+
+def _around(ordered: list[str], name: str) -> list[str]:
+    at = bisect(ordered, name)
+    return ordered[max(at - _NEIGHBOURS, 0) : at + _NEIGHBOURS]
+
+
+NOT_SHOWN = "[not shown]"
+"""Stands for a value that is secret, or may be."""
+
+
+def show(value: object) -> str:
+    """Return a value as JSON, shortened to what fits on a line."""
+    text = json.dumps(value, ensure_ascii=False, default=str)
+    return text if len(text) <= 80 else f"{text[:77]}..."

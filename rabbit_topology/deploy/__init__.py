@@ -1,0 +1,3 @@
+"""
+The engine's side: the component, its resources and hooks. The only package that knows Pulumi.
+"""

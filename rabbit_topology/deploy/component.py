@@ -1,0 +1,220 @@
+"""
+The component: what a program, or this project's own, creates to get a topology.
+
+Source: "Component resources", Pulumi documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pulumi
+
+from rabbit_topology import model
+from rabbit_topology.broker.access import Access
+from rabbit_topology.compiler import urls
+from rabbit_topology.deploy import admission, engine, unfinished
+from rabbit_topology.deploy.children import Children
+from rabbit_topology.deploy.guard import Safety
+from rabbit_topology.deploy.hooks import Hooks
+from rabbit_topology.deploy.provider import Provider
+from rabbit_topology.deploy.record import LEAVING, RETAINED, Record
+from rabbit_topology.deploy.resources import Vhost
+from rabbit_topology.deploy.users import Users
+
+
+@dataclass(frozen=True, kw_only=True)
+class TopologyArgs:
+    """What a `Topology` is made of."""
+
+    topology: model.Topology | Sequence[model.Topology]
+    """What to declare, one vhost or several; checked with `rabbit_topology.parse`."""
+    access: pulumi.Input[Access]
+    """How to reach the broker, from here and for services; see `Access.connect`."""
+    safety: model.SafetySettings = field(default_factory=model.SafetySettings)
+    """How careful to be."""
+    seed: pulumi.Input[str] | None = None
+    """What the passwords of services are derived from; needed if one has none of its own."""
+
+    @property
+    def topologies(self) -> Sequence[model.Topology]:
+        """All vhosts."""
+        return [self.topology] if isinstance(self.topology, model.Topology) else self.topology
+
+
+class Topology(pulumi.ComponentResource):
+    """One vhost or several, with all that is in them, and the URLs to connect with."""
+
+    outputs: dict[str, Any]
+    """By name; with several vhosts the same by vhost, under `vhosts`:
+
+    - `vhost`: its name, known once it exists;
+    - `exchange_urls`, `queue_urls`: by name, a URL to open, or a list of one per host; without
+      credentials;
+    - `connection_url`: secret, the same with the credentials of `TopologyArgs.access`;
+    - `service_urls`: by service, secret, the same with the service's credentials;
+    - `addresses`: `exchanges` and `queues` by name, AMQP 1.0 address, and an exchange's keys.
+    """
+
+    def __init__(
+        self, name: str, args: TopologyArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        engine.check_version()
+        super().__init__("rabbit_topology:index:Topology", name, None, opts)
+        self._name, self._args = name, args
+        self._access = pulumi.Output.from_input(args.access)
+        # Where it is an output of other resources, nobody can tell yet.
+        known = args.access.management.username if isinstance(args.access, Access) else None
+        self._own_user = known
+        admission.check_own_user(args.topologies, known)
+        self._record = Record()
+        unfinished.check(self._record, name, args.topologies, args.safety)
+        self._guards: dict[str, Safety] = {}
+        provider = Provider(self)
+        admitted = admission.check(
+            self._record, provider, args, self._access, self._hooks_registered
+        )
+        self._children = Children(
+            parent=self,
+            endpoint=self._access.apply(lambda access: access.management.endpoint),
+            admission=pulumi.Output.from_input(admitted),
+        )
+        # Both, since the state names those of the time before the option was set or taken away.
+        going, staying = (
+            Hooks(
+                *(name, self._access, provider, self._children, args.safety, self._guard),
+                stays=stays,
+            )
+            for stays in (False, True)
+        )
+        self._all_hooks = (going, staying)
+        self._hooks = staying if opts and opts.retain_on_delete else going
+        outputs: dict[str, dict[str, Any]] = {}
+        vhosts: list[Vhost] = []
+        users: list[pulumi.Resource] = []
+        granted: list[pulumi.Resource] = []
+        for topology in args.topologies:
+            safety = self._new_guard(topology)
+            vhosts.append(Vhost(self._children, self._prefix(topology), topology, safety))
+            outputs[topology.vhost] = self._users(vhosts[-1], users, granted)
+        # Last, since they connect as any user to any vhost; and first to go.
+        all_else = [*granted, *(resource for vhost in vhosts for resource in vhost.made)]
+        for vhost in vhosts:
+            vhost.link(all_else)
+        one = isinstance(args.topology, model.Topology)
+        if not self._childResources:
+            self._begun: pulumi.Output[bool] = pulumi.Output.from_input(provider.begin())
+        self.outputs = next(iter(outputs.values())) if one else {"vhosts": outputs}
+        self.register_outputs({**self.outputs, **self._notes()})
+
+    async def _hooks_registered(self) -> None:
+        for hooks in self._all_hooks:
+            await hooks.registered()
+
+    def _notes(self) -> dict[str, Any]:
+        """Return what the next run has to know of this one, beside its outputs."""
+        declared = {topology.vhost: topology.queues for topology in self._args.topologies}
+        left = self._record.leaving(self._name, declared)
+        retained = {vhost for vhost in declared if self._guards[vhost].retains_vhost}
+        retained |= self._record.retained(self._name) & left.keys()
+        noted = {LEAVING: left, RETAINED: sorted(retained)}
+        return {key: value for key, value in noted.items() if value}
+
+    def _guard(self, vhost: str, access: Access) -> Safety:
+        """Return who decides for a vhost, one that is no longer in the config included."""
+        if vhost not in self._guards:
+            self._new_guard(model.Topology(vhost=vhost), has_left=True)
+        self._guards[vhost].access = access
+        return self._guards[vhost]
+
+    def _new_guard(self, topology: model.Topology, *, has_left: bool = False) -> Safety:
+        safety = Safety(
+            hooks=self._hooks,
+            children=self._children,
+            topology=topology,
+            settings=self._args.safety,
+            everyone=self._guards.values,
+            deployed=self._record.objects,
+            has_left=has_left,
+            was_retained=has_left and topology.vhost in self._record.retained(self._name),
+        )
+        self._guards[topology.vhost] = safety
+        return safety
+
+    def _prefix(self, topology: model.Topology) -> str:
+        return f"{self._name}/{topology.vhost}"
+
+    def _users(
+        self, vhost: Vhost, made: list[pulumi.Resource], granted: list[pulumi.Resource]
+    ) -> dict[str, Any]:
+        """Create the users of a vhost, after those ``made`` so far; return its outputs."""
+        topology = vhost.topology
+        users = Users(
+            children=self._children,
+            prefix=self._prefix(topology),
+            safety=vhost.safety,
+            vhost=vhost.name,
+            exchanges=vhost.exchanges,
+            stack=pulumi.get_stack(),
+            seed=self._args.seed,
+            made=made,
+            granted=granted,
+            own_user=self._own_user,
+        )
+        plain_urls = self._access.apply(lambda access: _urls(access, topology.vhost))
+        service_urls = {}
+        for name in topology.services:
+            service_urls[name] = self._secret_urls(vhost.name, *users.service(topology, name))
+        for name, user in topology.users.items():
+            users.user(name, user)
+        management = self._access.apply(lambda access: access.management)
+        return {
+            "vhost": pulumi.Output.from_input(vhost.name),
+            "exchange_urls": dict.fromkeys(topology.exchanges, plain_urls),
+            "queue_urls": dict.fromkeys(topology.queues, plain_urls),
+            "connection_url": self._secret_urls(
+                vhost.name,
+                management.apply(lambda api: api.username),
+                management.apply(lambda api: api.password),
+            ),
+            "service_urls": service_urls,
+            "addresses": _addresses(topology),
+        }
+
+    def _secret_urls(
+        self,
+        vhost: pulumi.Input[str],
+        username: pulumi.Input[str],
+        password: pulumi.Input[str],
+    ) -> pulumi.Output[Any]:
+        return pulumi.Output.secret(
+            pulumi.Output.all(self._access, vhost, username, password).apply(
+                lambda known: _urls(known[0], known[1], username=known[2], password=known[3])
+            )
+        )
+
+
+def _urls(
+    access: Access, vhost: str, *, username: str | None = None, password: str = ""
+) -> str | list[str]:
+    all_urls = [
+        urls.amqp_url(address, vhost, tls=access.tls, username=username, password=password)
+        for address in access.addresses
+    ]
+    return all_urls[0] if len(all_urls) == 1 else all_urls
+
+
+def _addresses(topology: model.Topology) -> dict[str, dict[str, Any]]:
+    keys: dict[str, set[str]] = {name: set() for name in topology.exchanges}
+    for route in topology.routes():
+        if route.source in keys:
+            keys[route.source].add(route.routing_key)
+    return {
+        "exchanges": {
+            name: {"address": urls.exchange_address(name), "routing_keys": sorted(bound)}
+            for name, bound in keys.items()
+        },
+        "queues": {name: {"address": urls.queue_address(name)} for name in topology.queues},
+    }

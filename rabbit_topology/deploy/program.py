@@ -1,0 +1,119 @@
+"""
+The stack's config: the only module that reads `pulumi.Config`.
+
+Source: "Configuration", Pulumi documentation.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+import pulumi
+from pulumi.runtime.config import is_config_secret
+
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.management import Management
+from rabbit_topology.config import base, provider_settings
+from rabbit_topology.config.stack import OTHER_KEYS, Stack
+from rabbit_topology.deploy.component import TopologyArgs
+from rabbit_topology.errors import ConfigError, Problem
+from rabbit_topology.lint import rules_services
+from rabbit_topology.lint.reading import read
+
+PROJECT = "rabbit-topology"
+
+
+def load() -> tuple[Access, TopologyArgs, Stack]:
+    """Read and check the whole config of the current stack; return its broker, and what it says.
+
+    Raises:
+        pulumi.RunError: With every problem found, before anything exists; the engine prints
+            it without a traceback.
+    """
+    settings = provider_settings.read(pulumi.Config(provider_settings.NAMESPACE).get, os.environ)
+    problems = [*_unreachable(settings)]
+    try:
+        stack = read(
+            base.topology(_object("base"), _object("topology"), base.project_folder()),
+            **{key: _object(key) for key in OTHER_KEYS},
+        )
+        stack.check(secret=is_secret())
+    except ConfigError as error:
+        raise pulumi.RunError(str(ConfigError([*problems, *error.problems]))) from None
+    seed = pulumi.Config(PROJECT).get_secret("seed")
+    seeded = rules_services.seed_problems(stack.whole, pulumi.Config(PROJECT).get("seed"))
+    own = rules_services.own_user_problems(stack.whole, settings.get("username"))
+    problems += (one.problem for one in (*seeded, *own))
+    if problems:
+        raise pulumi.RunError(str(ConfigError(problems)))
+    access = Access.connect(**settings, hosts=stack.broker.hosts, tls=stack.broker.tls)
+    _check_certificates(access.management)
+    args = TopologyArgs(topology=stack.topology, access=access, safety=stack.safety, seed=seed)
+    return access, args, stack
+
+
+def _check_certificates(management: Management) -> None:
+    files = {
+        setting.path: getattr(management, setting.argument)
+        for setting in provider_settings.SETTINGS
+        if setting.key.endswith("File")
+    }
+    given = {path: file for path, file in files.items() if file}
+    if not given:
+        return
+    try:
+        _ = management.tls_context
+    except OSError as error:  # the ssl module's errors among them
+        problem = Problem(
+            path=", ".join(given),
+            value=json.dumps(list(given.values())),
+            rule=f"each is a file in PEM format ({error})",
+            fix="write paths that hold from the folder of Pulumi.yaml, or absolute ones",
+        )
+        raise pulumi.RunError(str(ConfigError([problem]))) from None
+
+
+def _unreachable(settings: Mapping[str, Any]) -> Iterator[Problem]:
+    """Yield what is missing, or is no URL, of how to reach the broker."""
+    for setting in provider_settings.NEEDED:
+        if setting.argument not in settings:
+            yield Problem(
+                path=setting.path,
+                value="missing",
+                rule="the provider needs it to reach the broker",
+                fix=f"pulumi config set {setting.path} {setting.example}",
+            )
+    for key, rule, fix in (
+        (
+            "endpoint",
+            "the endpoint is the URL of the management API",
+            "write http://host:15672 or https://host:15671",
+        ),
+        ("proxy", "the proxy is a URL", "write http://host:3128"),
+    ):
+        if key in settings and not urlsplit(settings[key]).hostname:
+            yield Problem(
+                path=f"{provider_settings.NAMESPACE}:{key}",
+                value=json.dumps(settings[key]),
+                rule=rule,
+                fix=fix,
+            )
+
+
+def _object(key: str) -> object:
+    text = pulumi.Config(PROJECT).get(key)
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text  # plain text where a mapping belongs: the model says so
+
+
+def is_secret() -> bool:
+    """Tell whether the config holds encrypted values where problems would show them."""
+    return any(is_config_secret(f"{PROJECT}:{key}") for key in ("topology", "broker"))

@@ -1,0 +1,117 @@
+"""
+Findings as text, as JSON, and as SARIF for code hosts and editors.
+
+Source: "Static Analysis Results Interchange Format (SARIF) Version 2.1.0", OASIS standard.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import quote
+
+from rabbit_topology.findings import Named, Severity
+from rabbit_topology.lint.files import Located
+
+_Json = dict[str, Any]
+
+
+def lines(located: Sequence[Located]) -> list[tuple[Severity, str]]:
+    """Return one line for each finding that is not silenced, as compilers write them."""
+    return [(one.finding.severity, _line(one)) for one in located if one.finding.silenced is None]
+
+
+def summary(located: Sequence[Located]) -> str:
+    """Return how many there are of each severity, in words."""
+    counts = count(located)
+    said = [
+        f"{number:,} {name}" if number == 1 or name == "silenced" else f"{number:,} {name}s"
+        for name, number in counts.items()
+        if number
+    ]
+    return ", ".join(said) or "nothing found"
+
+
+def count(located: Sequence[Located]) -> dict[str, int]:
+    """Return how many there are of each severity, and how many are silenced."""
+    counted = Counter(
+        str(one.finding.severity) if one.finding.silenced is None else "silenced" for one in located
+    )
+    return {name: counted[name] for name in (*Severity, "silenced")}
+
+
+def as_json(located: Sequence[Located]) -> _Json:
+    """Return ``{findings: [{rule, severity, path, …}], counts: {error, warning, …}}``."""
+    return {
+        "findings": [
+            {
+                "rule": one.finding.rule.name,
+                "severity": one.finding.severity,
+                "path": one.finding.problem.path,
+                "value": one.finding.problem.value,
+                "message": one.finding.problem.rule,
+                "fix": one.finding.problem.fix,
+                "reason": one.finding.rule.reason,
+                "page": one.finding.rule.page,
+                "file": one.file,
+                "line": one.line,
+                "silenced": one.finding.silenced,
+            }
+            for one in located
+        ],
+        "counts": count(located),
+    }
+
+
+def as_sarif(located: Sequence[Located], catalogue: Sequence[Named]) -> _Json:
+    """Return a SARIF log with one run, all rules, and all findings."""
+    index = {rule.name: number for number, rule in enumerate(catalogue)}
+    driver = {"name": "rabbit-topology", "rules": [_rule(named) for named in catalogue]}
+    return {
+        "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {"driver": driver},
+                "columnKind": "unicodeCodePoints",
+                "results": [_result(one, index) for one in located],
+            }
+        ],
+    }
+
+
+def _line(located: Located) -> str:
+    finding = located.finding
+    where = f"{located.file}:{located.line}"
+    return f"{where}: {finding.severity}: {finding.problem} [{finding.rule.name}]"
+
+
+def _rule(rule: Named) -> _Json:
+    return {
+        "id": rule.name,
+        "shortDescription": {"text": rule.reason},
+        "help": {"text": f"{rule.reason}. Read: {rule.page}"},
+        "defaultConfiguration": {"level": rule.severity},
+    }
+
+
+def _result(located: Located, index: dict[str, int]) -> _Json:
+    place = {
+        "physicalLocation": {
+            "artifactLocation": {"uri": quote(located.file)},
+            "region": {"startLine": located.line},
+        },
+        "logicalLocations": [{"fullyQualifiedName": located.finding.problem.path}],
+    }
+    result: _Json = {
+        "ruleId": located.finding.rule.name,
+        "ruleIndex": index[located.finding.rule.name],
+        "level": located.finding.severity,
+        "message": {"text": str(located.finding.problem)},
+        "locations": [place],
+    }
+    if located.finding.silenced is not None:
+        reason = located.finding.silenced
+        result["suppressions"] = [{"kind": "external", "justification": reason}]
+    return result

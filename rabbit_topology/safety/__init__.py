@@ -1,0 +1,3 @@
+"""
+Replacements and deletions that lose nothing. Knows no Pulumi. Imports `messages` and what is below.
+"""

@@ -1,0 +1,82 @@
+"""
+What a broker has for queues that are in the config no longer, and were to be retained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from typing import Any
+
+from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.management import NotFoundError
+from rabbit_topology.compiler import retained
+from rabbit_topology.compiler.effective import Target
+from rabbit_topology.compiler.names import PREFIX
+from rabbit_topology.messages import contents
+from rabbit_topology.model import Route
+
+_ALTERNATE, _TARGET = "alternate-exchange", "dead-letter-exchange"
+
+
+def kept(access: Access, vhost: str, known: Container[str]) -> retained.Kept:
+    """Return what stays for the sake of a vhost's queues that are not ``known``.
+
+    Which of them the stack once had is not in any state that a hook gets: rather than take away
+    what leads to such a queue, it stays.
+    """
+    try:
+        queues = _listed(access, "queues", vhost)
+        exchanges = _listed(access, "exchanges", vhost)
+        bindings = access.management.get(access.path("bindings", vhost))
+    except NotFoundError:
+        return retained.Kept()
+    graph = retained.Graph(
+        routes=[route for binding in bindings if (route := _route(binding)).source],
+        alternates=_named(access, vhost, exchanges, "exchanges", _ALTERNATE),
+        dead_letters=_named(access, vhost, queues, "queues", _TARGET),
+    )
+    return retained.kept(graph, [queue["name"] for queue in queues if queue["name"] not in known])
+
+
+def unbind(access: Access, vhost: str, route: Route) -> None:
+    """Remove a binding, if it is there."""
+    for binding in access.bindings("exchanges", vhost, route.source, "source"):
+        if _route(binding) == route:
+            access.unbind(vhost, binding)
+
+
+def _listed(access: Access, kind: str, vhost: str) -> list[dict[str, Any]]:
+    listed = access.management.get(f"{access.path(kind, vhost)}?disable_stats=true")
+    return [
+        described
+        for described in listed
+        if described["name"]
+        and not described["name"].startswith(PREFIX)
+        and not described.get("exclusive")
+    ]
+
+
+def _named(
+    access: Access, vhost: str, listed: list[dict[str, Any]], kind: str, key: str
+) -> dict[str, str]:
+    """Return the exchange that each object may name in a setting, by argument or by policy."""
+    rules = access.rules(vhost)
+    stated: dict[str, str] = {}
+    for described in listed:
+        type_ = contents.queue_type(described) if kind == "queues" else None
+        target = Target(kind=kind, name=described["name"], type=type_)
+        for one in rules:
+            for settings in one.possible(target, described.get("arguments", {})):
+                if isinstance(settings.get(key), str):
+                    stated[described["name"]] = settings[key]
+    return stated
+
+
+def _route(binding: dict[str, Any]) -> Route:
+    return Route(
+        source=binding["source"],
+        kind=binding["destination_type"],
+        destination=binding["destination"],
+        routing_key=binding["routing_key"],
+        arguments=binding["arguments"],
+    )
