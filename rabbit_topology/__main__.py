@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 from rabbit_topology import proof
-from rabbit_topology.commands import deployed
+from rabbit_topology.commands import adopt as adopt_command
+from rabbit_topology.commands import brokers, deployed
 from rabbit_topology.commands import describe as describe_commands
 from rabbit_topology.commands import routes as routes_commands
 from rabbit_topology.config import base
@@ -84,9 +85,14 @@ class Format(StrEnum):
 @app.command()
 def lint(
     files: Annotated[
-        list[Path] | None, typer.Argument(help="default: every Pulumi.<stack>.yaml of the project")
+        list[Path] | None,
+        typer.Argument(
+            help="stacks' files or definitions files; default: every Pulumi.<stack>.yaml of the "
+            "project"
+        ),
     ] = None,
     stack: Annotated[list[str] | None, typer.Option(help="a stack's file, by its name")] = None,
+    live: routes_commands.Live = False,
     format_: Annotated[Format, typer.Option("--format", help="of the output")] = Format.TEXT,
     rules: Annotated[bool, typer.Option("--rules", help="list all rules and do no more")] = False,
 ) -> None:
@@ -96,8 +102,11 @@ def lint(
         return
     # All that is made lives until the end; to look for what does not would take most of the time.
     gc.disable()
-    chosen = files or lint_files.stack_files(base.project_folder(), stack or ())
-    located = [one for file in chosen for one in lint_files.check(file, _name(file))]
+    if live:
+        chosen = [Path(brokers.LIVE)]
+    else:
+        chosen = files or lint_files.stack_files(base.project_folder(), stack or ())
+    located = [one for file in chosen for one in _check(file)]
     match format_:
         case Format.JSON:
             _write(report.as_json(located))
@@ -113,6 +122,7 @@ def lint(
         raise typer.Exit(1)
 
 
+app.command()(adopt_command.adopt)
 app.add_typer(routes_commands.app)
 app.add_typer(describe_commands.app)
 
@@ -135,6 +145,15 @@ def _show_rules(format_: Format) -> None:
 def _write(document: object) -> None:
     # Not through the console, which would colour and wrap it.
     typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+
+
+def _check(file: Path) -> list[lint_files.Located]:
+    if not brokers.is_meant(file):
+        return lint_files.check(file, _name(file))
+    return [
+        lint_files.Located(finding=finding, file=_name(file), line=1)
+        for finding in brokers.findings(file)
+    ]
 
 
 def _name(file: Path) -> str:

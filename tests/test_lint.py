@@ -611,6 +611,14 @@ CASES = [
         {f"{P}.definition.some-text": WARNING},
     ),
     *(
+        ("type-added", version, queues(**CLASSIC, typed=False), where)
+        for version, where in (
+            (None, {}),
+            ("3.13", {}),
+            ("4.0", {f"{X}.typed": WARNING}),
+        )
+    ),
+    *(
         (
             "mirrored-queue",
             version,

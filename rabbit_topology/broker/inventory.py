@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.model import TYPE_ARGUMENT, QueueType
+
+if TYPE_CHECKING:  # what compares definitions needs no AMQP
+    from rabbit_topology.broker.access import Access
 
 _NOUNS = {
     "vHost": "vhost",

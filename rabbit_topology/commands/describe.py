@@ -1,5 +1,5 @@
 """
-``python -m rabbit_topology`` ``graph`` and ``asyncapi``: they only read files.
+``python -m rabbit_topology`` ``graph`` and ``asyncapi``: they only read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from rabbit_topology.commands import sources
-from rabbit_topology.commands.routes import Stack, Vhost
+from rabbit_topology.commands.routes import Live, Stack, Vhost
 from rabbit_topology.describe import asyncapi as documents
 from rabbit_topology.describe import build, changes, focus, fold, mermaid
 from rabbit_topology.describe.graph import Graph
@@ -35,7 +35,7 @@ class Form(StrEnum):
 
 _File = Annotated[
     Path | None,
-    typer.Argument(help="a stack's file, or a topology file that stacks share"),
+    typer.Argument(help="a stack's file, a topology file that stacks share, or a definitions file"),
 ]
 
 
@@ -43,6 +43,7 @@ _File = Annotated[
 def graph(
     file: _File = None,
     stack: Stack = None,
+    live: Live = False,
     vhost: Vhost = None,
     form: Annotated[Form, typer.Option("--format", help="of the output")] = Form.MERMAID,
     focus_: Annotated[
@@ -52,11 +53,13 @@ def graph(
     depth: Annotated[int, typer.Option(min=0, help="with --focus: how many steps")] = 2,
     diff: Annotated[
         str | None,
-        typer.Option(help="colour what is different from a file, stack, git:REV or git:REV:FILE"),
+        typer.Option(
+            help="colour what is different from a file, stack, git:REV, git:REV:FILE, or live:"
+        ),
     ] = None,
 ) -> None:
     """Draw a vhost: exchanges, queues, bindings, dead letters, and services at the rim."""
-    where = sources.file(file, stack)
+    where = sources.file(file, stack, live=live)
     if diff is None:
         picture = build.graph(sources.vhost(sources.load(where), vhost))
     else:
@@ -81,6 +84,7 @@ def graph(
 def asyncapi(
     file: _File = None,
     stack: Stack = None,
+    live: Live = False,
     vhost: Vhost = None,
     service: Annotated[str | None, typer.Option(help="only what this one does")] = None,
     version: Annotated[str, typer.Option(help="of the document")] = "1.0.0",
@@ -89,7 +93,7 @@ def asyncapi(
     ] = None,
 ) -> None:
     """Describe a vhost, or one service, as an AsyncAPI 3.0 document."""
-    read = sources.load(sources.file(file, stack))
+    read = sources.load(sources.file(file, stack, live=live))
     chosen = sources.vhost(read, vhost)
     document = documents.document(chosen, read.broker, service, version=version)
     text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"

@@ -1,5 +1,5 @@
 """
-``python -m rabbit_topology`` ``trace``, ``reach``, ``diff`` and ``test``: they only read files.
+``python -m rabbit_topology`` ``trace``, ``reach``, ``diff`` and ``test``: they only read.
 """
 
 from __future__ import annotations
@@ -31,7 +31,13 @@ class Form(StrEnum):
 
 Stack = Annotated[str | None, typer.Option("--stack", help="default: the project's only one")]
 _File = Annotated[
-    Path | None, typer.Option("--file", help="a stack's file, or a topology file that stacks share")
+    Path | None,
+    typer.Option(
+        "--file", help="a stack's file, a topology file that stacks share, or a definitions file"
+    ),
+]
+Live = Annotated[
+    bool, typer.Option("--live", help="the broker that RABBITMQ_ENDPOINT and so on lead to")
 ]
 Vhost = Annotated[str | None, typer.Option("--vhost", help="where the stack has several")]
 _Format = Annotated[Form, typer.Option("--format", help="of the output")]
@@ -50,13 +56,14 @@ def trace(
     expiration: Annotated[str | None, typer.Option(help="it expires after so long: 30s")] = None,
     stack: Stack = None,
     file: _File = None,
+    live: Live = False,
     vhost: Vhost = None,
     form: _Format = Form.TEXT,
 ) -> None:
     """Say where a message goes, and what becomes of it then. Nothing is sent."""
     headers = dict(_header(written) for written in header or ())
     headers |= {name: keys for name, keys in (("CC", cc), ("BCC", bcc)) if keys}
-    network = _network(stack, file, vhost)
+    network = _network(stack, file, vhost, live=live)
     published = publication.publish(
         network, exchange, routing_key, headers, None if expiration is None else _time(expiration)
     )
@@ -69,13 +76,14 @@ def reach(
     service: Annotated[str | None, typer.Option(help="or a service, or user")] = None,
     stack: Stack = None,
     file: _File = None,
+    live: Live = False,
     vhost: Vhost = None,
     form: _Format = Form.TEXT,
 ) -> None:
     """Say what leads to a queue, and who can publish it; or where a service's messages can get."""
     if (queue is None) == (service is None):
         raise TopologyError("name a queue, or --service and a service")
-    known = Reach(_network(stack, file, vhost))
+    known = Reach(_network(stack, file, vhost, live=live))
     if queue is not None:
         report = reports.of_queue(known, queue)
         _answer(form, as_json.queue(report), text.queue(report, width=_width()))
@@ -86,7 +94,7 @@ def reach(
 
 @app.command()
 def diff(
-    old: Annotated[str, typer.Argument(help="a file, a stack, git:REV or git:REV:FILE")],
+    old: Annotated[str, typer.Argument(help="a file, a stack, git:REV, git:REV:FILE, or live:")],
     new: Annotated[str, typer.Argument(help="the same; git:REV is the other one's file then")],
     form: _Format = Form.TEXT,
 ) -> None:
@@ -110,8 +118,8 @@ def check(stack: Stack = None, file: _File = None, form: _Format = Form.TEXT) ->
         raise typer.Exit(1)
 
 
-def _network(stack: str | None, file: Path | None, vhost: str | None) -> Network:
-    read = sources.load(sources.file(file, stack))
+def _network(stack: str | None, file: Path | None, vhost: str | None, *, live: bool) -> Network:
+    read = sources.load(sources.file(file, stack, live=live))
     return sources.vhost(read, vhost)
 
 

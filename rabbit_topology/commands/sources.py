@@ -1,5 +1,5 @@
 """
-Where the configs stand that are asked about: files, stacks, and revisions of git.
+Where the configs stand that are asked about: files, stacks, revisions of git, and brokers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from rabbit_topology.commands import brokers
 from rabbit_topology.config import base, yaml_files
 from rabbit_topology.config.stack import Stack
 from rabbit_topology.config.words import show, suggest
@@ -20,12 +21,16 @@ from rabbit_topology.routing.network import Network
 GIT = "git:"
 
 
-def file(named: Path | None = None, stack: str | None = None) -> Path:
+def file(named: Path | None = None, stack: str | None = None, *, live: bool = False) -> Path:
     """Return the file that is meant: as named, by stack, or the only one of the project.
+
+    A broker that is meant has the name `brokers.LIVE`.
 
     Raises:
         TopologyError: There is none, or more than one.
     """
+    if live:
+        return Path(brokers.LIVE)
     if named is not None:
         return named
     files = stack_files(base.project_folder(), [stack] if stack else [])
@@ -36,14 +41,17 @@ def file(named: Path | None = None, stack: str | None = None) -> Path:
 
 
 def load(where: Path) -> Stack:
-    """Read a stack's file, or a topology file that stacks share.
+    """Read a stack's file, a topology file that stacks share, a definitions file, or a broker.
 
-    Secrets are not decrypted: nothing that is asked here depends on them.
+    Secrets are not decrypted: nothing that is asked here depends on them. Of a broker all that a
+    config can say is read.
 
     Raises:
         TopologyError: It cannot be read.
         ConfigError: It is not a topology.
     """
+    if brokers.is_meant(where):
+        return brokers.stack(where)
     try:
         document = yaml_files.read(where, str(where))
     except yaml_files.YamlError as error:
@@ -100,7 +108,8 @@ def vhost(stack: Stack, name: str | None = None) -> Network:
 def _named(name: str) -> Path:
     """Return the file of a name that is one, or a stack's."""
     plain = Path(name)
-    return plain if plain.suffix or plain.exists() else file(stack=name)
+    is_file = name == brokers.LIVE or plain.suffix or plain.exists()
+    return plain if is_file else file(stack=name)
 
 
 def _either(name: str, other: Path | None) -> Stack:

@@ -170,7 +170,12 @@ def _look(
         if any(known.get((*_VHOST, one.vhost), {}).get(key) for key in _LIMITS)
     )
     unlimited = [one for one in limited if one not in missing and not _limits(there, one)]
-    return replace(seen, missing=missing, gone=gone, unlimited=unlimited)
+    absent = [
+        one.vhost
+        for one in topologies
+        if one.vhost_settings.exists and not access.has_vhost(one.vhost)
+    ]
+    return replace(seen, missing=missing, absent=absent, gone=gone, unlimited=unlimited)
 
 
 def _limits(there: Inventory, vhost: str) -> Mapping[str, Any]:
@@ -180,6 +185,13 @@ def _limits(there: Inventory, vhost: str) -> Mapping[str, Any]:
 
 
 def _say(seen: Adoption, settings: SafetySettings) -> None:
+    if seen.absent:
+        refuse(
+            settings,
+            f"refused, since the broker does not have the vhost {', '.join(seen.absent)}, of which "
+            "the config says that it exists. Make it first, or remove `exists` from its "
+            "`vhost_settings`: then the stack makes it",
+        )
     if seen.missing:
         pulumi.warn(
             f"the stack has made the vhost {', '.join(seen.missing)}, and the broker does not have "

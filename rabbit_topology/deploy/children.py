@@ -15,8 +15,8 @@ from weakref import WeakSet
 import pulumi
 
 from rabbit_topology.deploy.inputs import kind as kind_of
-from rabbit_topology.model import DEFAULT_VHOST
 
+_VHOST = ("vHost", "")
 _REGISTERING_SECONDS = 0.05
 """A resource that the engine has answered for has its URN at once; one being replaced has none."""
 
@@ -69,7 +69,7 @@ class Children:
             retain: The engine does not delete it on the broker.
         """
         before: Any = list(depends_on) or None
-        if vhost in ("", DEFAULT_VHOST):  # all else waits for its vhost
+        if (*_VHOST, vhost) not in self._made:  # all else waits for its vhost
             before = self.admission.apply(lambda _: list(depends_on))
         resource = type_(
             name,

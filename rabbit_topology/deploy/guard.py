@@ -36,7 +36,6 @@ from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.messages import contents, deletion
 from rabbit_topology.model import (
     BUILT_IN_EXCHANGE_TYPES,
-    DEFAULT_VHOST,
     OnDelete,
     Queue,
     Route,
@@ -239,8 +238,10 @@ class Safety:
     async def before_vhost(self, _old: Mapping[str, Any]) -> None:
         """Refuse to delete a vhost whose queues are in use, or that holds what others keep."""
         if pulumi.runtime.is_dry_run():
-            # Its own queues are still there, and speak for themselves.
-            await self._off_loop(self._foresee, self.check_others)
+            # Its own queues are still there, and speak for themselves; but where it is no longer
+            # the stack's own, all of them stay.
+            check = self.check_others if self._vhost_goes else self._check_nothing_left
+            await self._off_loop(self._foresee, check)
             return
         await self._off_loop(self._check_nothing_left)
 
@@ -837,7 +838,7 @@ class Safety:
     @property
     def _vhost_goes(self) -> bool:
         """Return whether the vhost goes with the stack, and with it what others keep there."""
-        return self.topology.vhost != DEFAULT_VHOST and not self.retains_vhost
+        return self.topology.makes_vhost and not self.retains_vhost
 
     def _check_leaving(self) -> None:
         """Raise, before anything of it is deleted, if a vhost leaves with what others keep."""

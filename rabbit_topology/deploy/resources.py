@@ -60,7 +60,7 @@ class Vhost:
     def _declare(self) -> pulumi.Input[str]:
         name, limits = self.topology.vhost, self.topology.vhost_settings.limits
         settings = self.topology.vhost_settings
-        if name == model.DEFAULT_VHOST:
+        if not self.topology.makes_vhost:
             return name
         return self._children.make(
             rabbitmq.VHost,

@@ -14,14 +14,13 @@ import hashlib
 import hmac
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from rabbit_topology import model
 from rabbit_topology.broker import inventory
-from rabbit_topology.broker.inventory import Inventory
 from rabbit_topology.compiler import policies
 from rabbit_topology.config.words import show
-from rabbit_topology.model import DEFAULT_VHOST, Topology
+from rabbit_topology.model import Topology
 from rabbit_topology.services import permissions
 
 _MISSING = "none"
@@ -88,6 +87,8 @@ class Adoption:
     """It is not; and what differs, no password among it."""
     missing: Sequence[str] = ()
     """The vhosts that the stack has made, and that are not there."""
+    absent: Sequence[str] = ()
+    """The vhosts that others are to have made, and that are not there."""
     gone: Sequence[str] = ()
     """What the stack has made, and the broker has deleted by itself, as the refusal names it."""
     unlimited: Sequence[str] = ()
@@ -104,7 +105,7 @@ def wanted(
         password_of: Returns the password of a user; None: not known.
     """
     vhost, settings = topology.vhost, topology.vhost_settings
-    if vhost != DEFAULT_VHOST:
+    if topology.makes_vhost:
         yield Wanted(
             kind="vHost",
             vhost="",
@@ -148,7 +149,14 @@ def wanted(
         yield from _allowed(vhost, name, user.permissions, user.topic_permissions)
 
 
-def look(there: Inventory, objects: Sequence[Wanted]) -> Adoption:
+class Listed(Protocol):
+    """What a broker has."""
+
+    def settings(self, kind: str, vhost: str, name: str) -> Mapping[str, Any] | None:
+        """Do what `Inventory.settings` does."""
+
+
+def look(there: Listed, objects: Sequence[Wanted]) -> Adoption:
     """Compare objects that the stack has not made with what the broker has by the same name.
 
     Raises:

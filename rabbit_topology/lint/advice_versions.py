@@ -27,6 +27,8 @@ not known."""
 _IGNORED_SINCE: Version = (3, 12)
 """From when on classic queues keep their messages on disk, whatever `queue-mode` says."""
 
+_TYPED_SINCE: Version = (4, 0)
+
 _WILDCARDS = 2
 
 
@@ -158,6 +160,27 @@ def many_wildcards(context: Context) -> Iterator[Graded]:
 
 
 @advice(
+    "type-added",
+    Severity.WARNING,
+    "Queues",
+    "what the broker adds, the provider takes for a change, and plans a replacement",
+)
+def type_added(context: Context) -> Iterator[Problem]:
+    """Yield queues without a type, to which the broker adds one where it makes them."""
+    if context.version is None or context.version < _TYPED_SINCE:
+        return
+    for name, queue in context.queues():
+        if not queue.typed:
+            yield Problem(
+                path=of_queue(name, "typed"),
+                value=show(queue.typed),
+                rule=f"RabbitMQ {text(_TYPED_SINCE)} and newer add a type to a queue that is "
+                "declared without one; only one that comes from an older broker has none",
+                fix="remove it, unless the queue is there already and has no `x-queue-type`",
+            )
+
+
+@advice(
     "mirrored-queue",
     Severity.WARNING,
     "List of Deprecated Features",
@@ -261,6 +284,7 @@ RULES: tuple[Rule[Context], ...] = (
     ignored_by_older_broker,
     delivery_limit_drops,
     many_wildcards,
+    type_added,
     mirrored_queue,
     deprecated_setting,
     ignored_setting,

@@ -71,7 +71,7 @@ def _other_names(topology: Topology) -> Iterator[Problem]:
     ):
         for name in getattr(topology, kind):
             where = path("topology", kind, name)
-            yield from _name(where, name, slash_breaks=True)
+            yield from _name(where, name, slash_breaks=kind == "super_streams")
             if name.startswith((PREFIX, SETTINGS_PREFIX)):
                 yield Problem(
                     path=where,

@@ -17,7 +17,7 @@ from rabbit_topology.compiler.settings import ALL, BY_KEY
 from rabbit_topology.config.words import NOT_SHOWN, Names, misspelt, show
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.findings import Rule, rule
-from rabbit_topology.model import DEFAULT_VHOST, SECRETS, Topology, VhostSettings
+from rabbit_topology.model import DEFAULT_VHOST, SECRETS, QueueType, Topology, VhostSettings
 
 _EXACT = 2**53
 """The provider reads arguments as floating-point numbers: beyond this they are not whole."""
@@ -178,17 +178,33 @@ def broken_patterns(topology: Topology) -> Iterator[Problem]:
 @rule(
     "default-vhost-settings",
     "Virtual Hosts",
-    "the stack does not manage the default vhost itself, only what is in it",
+    "the stack does not manage the default vhost, or one that exists, only what is in it",
 )
 def default_vhost(topology: Topology) -> Iterator[Problem]:
     """Yield settings of a vhost that would be ignored."""
-    if topology.vhost == DEFAULT_VHOST and topology.vhost_settings != VhostSettings():
+    settings = topology.vhost_settings
+    if topology.vhost != DEFAULT_VHOST:
+        settings = settings.model_copy(update={"exists": False})
+    if not topology.makes_vhost and settings != VhostSettings():
         yield Problem(
             path="topology.vhost_settings",
-            value=show(topology.vhost_settings.model_dump(mode="json", exclude_defaults=True)),
+            value=show(settings.model_dump(mode="json", exclude_defaults=True)),
             rule="they would be without effect",
             fix="remove them and use `rabbitmqctl`, or give the stack a vhost of its own",
         )
+
+
+@rule("untyped-queue", "Queues", "what is declared without a type is a classic queue")
+def untyped(topology: Topology) -> Iterator[Problem]:
+    """Yield queues of another type that say not to send it."""
+    for name, queue in topology.queues.items():
+        if not queue.typed and queue.type is not QueueType.CLASSIC:
+            yield Problem(
+                path=path("topology", "queues", name, "typed"),
+                value=show(queue.typed),
+                rule=f"a {queue.type} queue is declared with its type",
+                fix="remove it, or write `type: classic`",
+            )
 
 
 def _definitions(topology: Topology) -> Iterator[tuple[str, str, object]]:
@@ -245,4 +261,5 @@ BEFORE_EXPANSION: tuple[Rule[Topology], ...] = (
     policy_values,
     broken_patterns,
     default_vhost,
+    untyped,
 )

@@ -195,6 +195,9 @@ class Queue(_Frozen):
 
     type: QueueType = QueueType.QUORUM
     """`classic`, `quorum` or `stream`."""
+    typed: bool = True
+    """`false`: declared without `x-queue-type`, as clients of RabbitMQ 3.x often do; with
+    `type: classic` only."""
     durable: bool = True
     """Survives a restart of the broker. Quorum queues and streams always do."""
     auto_delete: bool = False
@@ -277,10 +280,11 @@ class Queue(_Frozen):
     def declared_arguments(self) -> dict[str, JsonValue]:
         """All arguments that are sent, the queue type included.
 
-        The type is always sent: RabbitMQ 4 adds one where it is missing, and the provider
-        would take the addition for a change and replace the queue with all its messages.
+        The type is sent unless a queue is there without: RabbitMQ 4 adds one to what is declared
+        anew, and the provider would take the addition for a change and replace the queue.
         """
-        return {TYPE_ARGUMENT: self.type.value, **self.own_arguments(), **self.arguments}
+        stated = {TYPE_ARGUMENT: self.type.value} if self.typed else {}
+        return {**stated, **self.own_arguments(), **self.arguments}
 
     def declaration(self) -> dict[str, Any]:
         """Return what the management API declares it with."""
@@ -553,8 +557,13 @@ class VhostOnDelete(StrEnum):
 
 
 class VhostSettings(_Frozen):
-    """Settings of a vhost. All but `on_delete` need the official provider plugin, 3.5 or newer."""
+    """Settings of a vhost. All but `exists` and `on_delete` need the official provider plugin, 3.5
+    or newer.
+    """
 
+    exists: bool = False
+    """The vhost is there already, and others keep its settings: it is neither created nor deleted
+    here, only what is in it. As `/` always is."""
     description: str | None = None
     """What it is for."""
     default_queue_type: QueueType | None = None
@@ -604,6 +613,11 @@ class Topology(_Frozen):
     """Dynamic shovels by name."""
     federation_upstreams: Mapping[str, FederationUpstream] = Field(default_factory=dict)
     """Federation upstreams by name."""
+
+    @property
+    def makes_vhost(self) -> bool:
+        """Return whether the vhost is the stack's own, and not one that is there already."""
+        return self.vhost != DEFAULT_VHOST and not self.vhost_settings.exists
 
     def routes(self) -> Iterator[Route]:
         """Yield every binding as the broker will know it."""

@@ -1,0 +1,3 @@
+"""
+From a broker that is there to the config that describes it: read, expressed, proven, written.
+"""

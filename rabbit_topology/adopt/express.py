@@ -1,0 +1,425 @@
+"""
+A broker's definitions as the config that says the same, literally; and what it cannot say.
+
+Pure. Arguments stay arguments, policies stay policies: nothing would change on the broker. What the
+config's own rules refuse is left alone on the broker, with what the rule says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import ValidationError
+
+from rabbit_topology.adopt import numbers
+from rabbit_topology.adopt.definitions import Definitions, Listed
+from rabbit_topology.broker import inventory
+from rabbit_topology.config.stack import SHAPE
+from rabbit_topology.errors import parts
+from rabbit_topology.findings import Severity
+from rabbit_topology.lint import check as lint
+from rabbit_topology.lint import rules_services
+from rabbit_topology.lint.reading import read
+from rabbit_topology.model import (
+    DEFAULT_VHOST,
+    PREDECLARED_EXCHANGES,
+    TYPE_ARGUMENT,
+    Exchange,
+    Permissions,
+    Policy,
+    Queue,
+    QueueType,
+)
+
+Config = dict[str, Any]
+"""What a config says, as YAML has it."""
+
+_SECTIONS = {
+    "exchanges": "exchange",
+    "queues": "queue",
+    "policies": "policy",
+    "operator_policies": "operatorPolicy",
+    "users": "permissions",
+}
+"""Keys of a topology, by name, and the kind of what they hold."""
+
+_ORDER = (
+    *("vhost", "vhost_settings", "exchanges", "queues", "bindings"),
+    *("policies", "operator_policies", "users"),
+)
+"""As a person would write them."""
+
+_OWN = "amq."
+_SERVER_NAMED = "amq.gen-"
+
+_FREE = {
+    "x-max-priority": "max_priority",
+    "x-single-active-consumer": "single_active_consumer",
+    "x-quorum-initial-group-size": "initial_cluster_size",
+    "x-initial-cluster-size": "initial_cluster_size",
+    "x-queue-leader-locator": "leader_locator",
+    "x-stream-max-segment-size-bytes": "segment_size",
+    "x-stream-filter-size-bytes": "filter_size",
+}
+"""Arguments that a key of the config stands for: written so, nothing changes on the broker."""
+
+_ARE_TEXT = "the provider sends only text as an argument of an exchange"
+_ENDS = "it is bound to what is left alone"
+_NUMBERS = (
+    "numbers in its arguments have other AMQP types than the provider writes, which would make a "
+    "second binding"
+)
+_LINKS = (
+    "the provider would write its defaults into it, and start it anew; declare it and allow that "
+    "with `rabbit-topology:safety.take_over`"
+)
+_ODD = "the broker does not say whether it is {}; nothing can be declared that is equal to it"
+_INTERNAL = "the provider cannot declare an internal exchange"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Left:
+    """An object that stays on the broker as it is, and is not managed."""
+
+    title: str
+    """What it is: ``policy ttl``."""
+    vhost: str
+    """Empty for what is in none."""
+    reason: str
+
+
+@dataclass(kw_only=True)
+class Expressed:
+    """A broker, or one vhost of it, as a config."""
+
+    topologies: dict[str, Config] = field(default_factory=dict)
+    """By vhost: the value of `rabbit-topology:topology`, with `vhost`."""
+    left: list[Left] = field(default_factory=list)
+    brokers_own: Counter[str] = field(default_factory=Counter)
+    """How many were left out since the broker makes them itself, by what they are."""
+
+    @property
+    def topology(self) -> Config:
+        """The topology of the one vhost, or of several."""
+        if len(self.topologies) == 1:
+            return next(iter(self.topologies.values()))
+        return {
+            "vhosts": {
+                vhost: {key: value for key, value in one.items() if key != "vhost"}
+                for vhost, one in self.topologies.items()
+            }
+        }
+
+
+def express(
+    definitions: Definitions,
+    vhosts: Iterable[str],
+    own_user: str | None = None,
+    *,
+    with_refused: bool = False,
+) -> Expressed:
+    """Return the config of some vhosts, and what is left alone.
+
+    Args:
+        definitions: What the broker has.
+        vhosts: Their names.
+        own_user: The user that the stack is to connect with; None: not known.
+        with_refused: Leave in it what the config's rules refuse.
+    """
+    whole = Expressed()
+    for vhost in vhosts:
+        work = _Vhost(
+            definitions=definitions, vhost=vhost, own_user=own_user, with_refused=with_refused
+        )
+        try:
+            whole.topologies[vhost] = work.express()
+        except UnsayableError as error:
+            whole.left.append(Left(title=f"vhost {vhost}", vhost=vhost, reason=str(error)))
+        else:
+            whole.left += work.left
+            whole.brokers_own += work.brokers_own
+    having = {user for one in whole.topologies.values() for user in one.get("users", ())}
+    for user in definitions.users:
+        if user not in having and user != own_user:
+            reason = "it has no permissions that are managed here"
+            whole.left.append(Left(title=f"user {user}", vhost="", reason=reason))
+    if definitions.cluster_wide:
+        whole.brokers_own["global parameters"] += definitions.cluster_wide
+    return whole
+
+
+class UnsayableError(Exception):
+    """A vhost as a whole cannot be said: its name, for example."""
+
+
+@dataclass(kw_only=True)
+class _Vhost:
+    """The work on one vhost."""
+
+    definitions: Definitions
+    vhost: str
+    own_user: str | None
+    with_refused: bool
+    left: list[Left] = field(default_factory=list)
+    brokers_own: Counter[str] = field(default_factory=Counter)
+
+    def express(self) -> Config:
+        """Return its topology.
+
+        Raises:
+            UnsayableError: It cannot be said.
+        """
+        config: Config = {"vhost": self.vhost, **self._settings()}
+        config["exchanges"] = dict(self._exchanges())
+        config["queues"] = dict(self._queues())
+        config["policies"] = dict(self._policies("policies"))
+        config["operator_policies"] = dict(self._policies("operator_policies"))
+        config["users"] = self._users()
+        self._leave_parameters()
+        routes = list(self._routes(config))
+        if not self.with_refused:
+            self._refuse(config, routes)
+        config["bindings"] = [*_grouped(routes)]
+        ordered = {key: config[key] for key in _ORDER if key in config}
+        return {key: value for key, value in ordered.items() if value not in ({}, [])}
+
+    def _listed(self, key: str) -> list[Listed]:
+        return self.definitions.within[self.vhost][key]
+
+    def _leave(self, title: str, reason: str) -> None:
+        self.left.append(Left(title=title, vhost=self.vhost, reason=reason))
+
+    def _leave_parameters(self) -> None:
+        for one in self._listed("parameters"):
+            component = str(one.get("component"))
+            known = component in ("shovel", "federation-upstream")
+            reason = _LINKS if known else f"nothing here declares a {component}"
+            self._leave(f"{component} {one.get('name')}", reason)
+
+    def _settings(self) -> Config:
+        """Return `exists` for a vhost with settings that not every plugin can write."""
+        if self.vhost == DEFAULT_VHOST:
+            return {}
+        described = self.definitions.vhosts[self.vhost]
+        own = {**described, **(described.get("metadata") or {})}
+        stated = [
+            key
+            for key in ("description", "tags", "tracing", "limits", "protected_from_deletion")
+            if own.get(key)
+        ]
+        if own.get("default_queue_type") not in (None, "", "undefined", "classic"):
+            stated.append("default_queue_type")
+        if not stated:
+            return {}
+        self._leave(f"vhost {self.vhost}", f"others keep what it says of {', '.join(stated)}")
+        return {"vhost_settings": {"exists": True}}
+
+    def _exchanges(self) -> Iterator[tuple[str, Config]]:
+        for one in self._listed("exchanges"):
+            name, arguments = str(one.get("name")), _mapping(one.get("arguments"))
+            title = inventory.title("exchange", name)
+            if not one.get("name") or name.startswith(_OWN):
+                self.brokers_own["exchanges"] += 1
+            elif one.get("internal") not in (None, False):
+                self._leave(title, _INTERNAL)
+            elif odd := _odd(one):
+                self._leave(title, odd)
+            elif not all(isinstance(value, str) for value in arguments.values()):
+                self._leave(title, _ARE_TEXT)
+            else:
+                stated = {
+                    "type": one.get("type", "direct"),
+                    "durable": one.get("durable", True),
+                    "auto_delete": one.get("auto_delete", False),
+                    "arguments": arguments,
+                }
+                yield name, _without_defaults(stated, Exchange)
+
+    def _queues(self) -> Iterator[tuple[str, Config]]:
+        by_default = self._default_type()
+        for one in self._listed("queues"):
+            name, arguments = str(one.get("name")), dict(_mapping(one.get("arguments")))
+            if one.get("exclusive") or name.startswith(_SERVER_NAMED):
+                self.brokers_own["server-named or exclusive queues"] += 1
+            elif odd := _odd(one):
+                self._leave(inventory.title("queue", name), odd)
+            else:
+                typed = TYPE_ARGUMENT in arguments
+                stated = {
+                    "type": arguments.pop(TYPE_ARGUMENT, None) or one.get("type") or by_default,
+                    "typed": typed,
+                    "durable": one.get("durable", True),
+                    "auto_delete": one.get("auto_delete", False),
+                    "arguments": arguments,
+                }
+                yield name, _without_defaults(_folded(stated), Queue)
+
+    def _default_type(self) -> str:
+        described = self.definitions.vhosts[self.vhost]
+        stated = {**described, **(described.get("metadata") or {})}.get("default_queue_type")
+        return str(stated) if stated in (*QueueType,) else QueueType.CLASSIC.value
+
+    def _policies(self, key: str) -> Iterator[tuple[str, Config]]:
+        for one in self._listed(key):
+            stated = {
+                "pattern": one.get("pattern"),
+                "apply_to": one.get("apply-to", "all"),
+                "priority": one.get("priority", 0),
+                "definition": one.get("definition"),
+            }
+            yield str(one.get("name")), _without_defaults(stated, Policy)
+
+    def _users(self) -> Config:
+        users: dict[str, Config] = {}
+        for one in self._listed("permissions"):
+            name = str(one.get("user"))
+            if name == self.own_user:
+                self._leave(f"permissions {name}", "the stack connects as this user")
+                continue
+            allowed = {key: one.get(key, "") for key in ("configure", "write", "read")}
+            stated = _without_defaults(allowed, Permissions)
+            users.setdefault(name, {"exists": True})["permissions"] = stated
+        for one in self._listed("topic_permissions"):
+            name = str(one.get("user"))
+            if name == self.own_user:
+                continue
+            topics = users.setdefault(name, {"exists": True}).setdefault("topic_permissions", {})
+            topics[str(one.get("exchange"))] = {key: one.get(key, "") for key in ("write", "read")}
+        return users
+
+    def _routes(self, config: Config) -> Iterator[Config]:
+        """Yield every binding of the config's ends as one of the config, with one routing key."""
+        for one in self._listed("bindings"):
+            source, key = str(one.get("source", "")), str(one.get("routing_key", ""))
+            kind = "queue" if one.get("destination_type", "queue") == "queue" else "exchange"
+            destination = str(one.get("destination"))
+            title = f"binding {source} -[{key}]-> {destination}"
+            if not source:
+                self.brokers_own["bindings"] += 1  # of every queue to the default exchange
+            elif kind == "queue" and destination.startswith(_SERVER_NAMED):
+                self.brokers_own["bindings"] += 1
+            elif not (_has(config, "exchange", source) and _has(config, kind, destination)):
+                self._leave(title, _ENDS)
+            elif one.get(numbers.OTHERS):
+                self._leave(title, _NUMBERS)
+            else:
+                yield {
+                    "source": source,
+                    kind: destination,
+                    "routing_key": key,
+                    "arguments": dict(_mapping(one.get("arguments"))),
+                }
+
+    def _refuse(self, config: Config, routes: list[Config]) -> None:
+        """Take out what the config's rules refuse, until they refuse nothing."""
+        while refused := dict(self._refused({**config, "bindings": routes})):
+            gone = set()
+            for place, reason in refused.items():
+                if isinstance(place, int):
+                    gone.add(place)
+                    self._leave(_title(routes[place]), reason)
+                else:
+                    section, name = place
+                    del config[section][name]
+                    self._leave(inventory.title(_SECTIONS[section], name), reason)
+            kept = [route for index, route in enumerate(routes) if index not in gone]
+            routes.clear()
+            for route in kept:
+                kind = "queue" if "queue" in route else "exchange"
+                if _has(config, "exchange", route["source"]) and _has(config, kind, route[kind]):
+                    routes.append(route)
+                else:
+                    self._leave(_title(route), _ENDS)
+
+    def _refused(self, config: Config) -> Iterator[tuple[tuple[str, str] | int, str]]:
+        """Yield what a rule is against, and what it says: section and name, or a binding's index.
+
+        Raises:
+            UnsayableError: It is against the vhost itself.
+        """
+        version = self.definitions.version
+        stack = read(config, broker={"version": version} if version else None)
+        findings = [one for one in stack.errors if one.rule is SHAPE]
+        if not findings:  # else the rules would miss what is not understood
+            own = rules_services.own_user_problems(stack.whole, self.own_user)
+            findings = [*stack.errors, *own]
+        if not findings:
+            findings = lint.unsilenced(lint.check(stack), Severity.ERROR)
+        for finding in findings:
+            problem = finding.problem
+            match parts(problem.path):
+                case ["topology", "bindings", int(index), *_]:
+                    yield index, problem.rule
+                case ["topology", str(section), str(name), *_] if section in _SECTIONS:
+                    yield (section, name), problem.rule
+                case _:
+                    raise UnsayableError(f"{problem.value}: {problem.rule}")
+
+
+def _grouped(routes: Iterable[Config]) -> Iterator[Config]:
+    """Yield bindings with all routing keys of the same ends and arguments together."""
+    groups: dict[str, list[Config]] = {}
+    for route in routes:
+        same = {key: value for key, value in route.items() if key != "routing_key"}
+        groups.setdefault(json.dumps(same, sort_keys=True), []).append(route)
+    for together in groups.values():
+        first, keys = together[0], [route["routing_key"] for route in together]
+        stated = {key: value for key, value in first.items() if key != "routing_key"}
+        if not stated["arguments"]:
+            del stated["arguments"]
+        if len(keys) > 1:
+            stated["routing_keys"] = keys
+        elif keys[0]:
+            stated["routing_key"] = keys[0]
+        yield stated
+
+
+def _title(route: Config) -> str:
+    destination = route.get("queue", route.get("exchange"))
+    return f"binding {route['source']} -[{route['routing_key']}]-> {destination}"
+
+
+def _has(config: Config, kind: str, name: str) -> bool:
+    """Return whether a binding may have this end."""
+    return name in config[f"{kind}s"] or (kind == "exchange" and name in PREDECLARED_EXCHANGES)
+
+
+def _folded(stated: Config) -> Config:
+    """Return a queue with the keys that stand for its arguments, where they say the same."""
+    arguments = {key: value for key, value in stated["arguments"].items() if key not in _FREE}
+    keys = {_FREE[key]: value for key, value in stated["arguments"].items() if key in _FREE}
+    short = {**stated, "arguments": arguments, **keys}
+    try:
+        queue = Queue.model_validate_json(json.dumps(short))
+    except ValidationError:
+        return stated
+    typed = {TYPE_ARGUMENT: stated["type"]} if stated["typed"] else {}
+    return short if queue.declared_arguments() == {**typed, **stated["arguments"]} else stated
+
+
+def _odd(one: Listed) -> str | None:
+    """Return what is said of an object that a broker has otherwise than anybody can declare it."""
+    for key, meaning in (("durable", "durable"), ("auto_delete", "deleted when it is unused")):
+        if not isinstance(one.get(key, False), bool):
+            return _ODD.format(meaning)
+    return None
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    # An export of an older broker may have a list where there are none.
+    return value if isinstance(value, dict) else {}
+
+
+def _without_defaults(stated: Config, model: Any) -> Config:
+    """Return what is not as it would be if it was left out."""
+    kept: Config = {}
+    for key, value in stated.items():
+        of_model = model.model_fields[key]
+        needed = of_model.is_required()
+        if needed or value != of_model.get_default(call_default_factory=True):
+            kept[key] = value
+    return kept

@@ -1,0 +1,176 @@
+"""
+``python -m rabbit_topology adopt``: a broker that is there, as a config.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rabbit_topology.adopt import definitions, express, numbers, proof, text
+from rabbit_topology.adopt.definitions import Definitions
+from rabbit_topology.adopt.express import Expressed
+from rabbit_topology.broker.inventory import Inventory
+from rabbit_topology.broker.management import Management
+from rabbit_topology.commands import brokers
+from rabbit_topology.config import provider_settings
+from rabbit_topology.errors import TopologyError
+from rabbit_topology.lint.reading import read
+
+_NOUNS = {
+    "exchanges": "exchanges",
+    "queues": "queues",
+    "policies": "policies",
+    "operator_policies": "operator policies",
+    "users": "users, with their passwords and tags as they are",
+}
+
+_SHOWN = 20
+"""So many lines of what is left alone are shown; the file has all."""
+
+
+def adopt(
+    file: Annotated[
+        Path | None,
+        typer.Argument(help="a definitions file; default: the broker itself"),
+    ] = None,
+    endpoint: Annotated[
+        str | None, typer.Option(help="its management API; default: RABBITMQ_ENDPOINT")
+    ] = None,
+    username: Annotated[
+        str | None, typer.Option(help="default: RABBITMQ_USERNAME; the password is asked for")
+    ] = None,
+    vhost: Annotated[list[str] | None, typer.Option(help="only this one; repeatable")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="the topology file")] = Path(
+        "topology.yaml"
+    ),
+    stack: Annotated[
+        str | None, typer.Option(help="write Pulumi.STACK.yaml as well, if there is none")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="overwrite the topology file")] = False,
+) -> None:
+    """Write the config of a broker that is there. What it has stays as it is."""
+    if output.exists() and not force:
+        raise TopologyError(f"{output} is there already: name another -o FILE, or say --force")
+    api: Management | None = None
+    if file is None:
+        api = brokers.management(endpoint, username, _ask)
+        had = _with_numbers(api, definitions.live(api, brokers.progress), vhost or ())
+    else:
+        had = definitions.from_file(file, str(file), vhost[0] if vhost else None)
+    own_user = api.username if api else username
+    said = express.express(had, definitions.of_vhosts(had, vhost or ()), own_user)
+    if not said.topologies:
+        raise TopologyError(f"nothing of {had.source} can be said:\n" + "\n".join(_left(said)))
+    equal = _proven(had, said, api)
+    _write(output, text.document(said.topology, _comments(had, said)))
+    typer.echo(f"{output}: {equal:,} objects of {had.source}, each as it is there")
+    for line in _summary(said):
+        typer.echo(f"  {line}")
+    typer.echo()
+    for line in _next(output, stack, api):
+        typer.echo(line)
+
+
+def _with_numbers(api: Management, had: Definitions, vhosts: Sequence[str]) -> Definitions:
+    within = dict(had.within)
+    for vhost in definitions.of_vhosts(had, vhosts):
+        bindings = numbers.mark(api, vhost, within[vhost]["bindings"])
+        within[vhost] = {**within[vhost], "bindings": bindings}
+    return replace(had, within=within)
+
+
+def _ask(username: str) -> str:
+    return str(typer.prompt(f"password of {username}", hide_input=True, err=True))
+
+
+def _proven(had: Definitions, said: Expressed, api: Management | None) -> int:
+    """Return how many objects are as they are declared: all, by what `pulumi up` will look at."""
+    version = {"version": had.version} if had.version else None
+    config = read(said.topology, broker=version)
+    config.check()
+    there = None
+    if api:
+        # Only here: it loads what speaks AMQP.
+        from rabbit_topology.broker.access import Access
+
+        there = Inventory(Access(management=api, addresses=[]))
+    seen = proof.prove(config.whole.values(), had, there)
+    if seen.different:
+        raise TopologyError(
+            "nothing was written, since the config would differ from the broker:\n"
+            + "\n".join(f"  - {line}" for line in seen.different)
+        )
+    return seen.equal
+
+
+def _write(file: Path, content: str) -> None:
+    try:
+        file.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise TopologyError(f"{file}: {error.strerror}") from None
+
+
+def _comments(had: Definitions, said: Expressed) -> Iterator[str]:
+    version = f", RabbitMQ {had.version}" if had.version else ""
+    yield f"What is on {had.source}{version}, as it is there: to deploy it changes nothing."
+    if said.left:
+        yield ""
+        yield "Left alone on the broker:"
+        yield from _left(said)
+
+
+def _left(said: Expressed) -> Iterator[str]:
+    for one in said.left:
+        where = f" of vhost {one.vhost}" if one.vhost and not one.title.startswith("vhost ") else ""
+        yield f"  {one.title}{where}: {one.reason}"
+
+
+def _summary(said: Expressed) -> Iterator[str]:
+    counted: Counter[str] = Counter()
+    for topology in said.topologies.values():
+        for key, noun in _NOUNS.items():
+            counted[noun] += len(topology.get(key, ()))
+        counted["bindings"] += sum(
+            len(one.get("routing_keys", ("",))) for one in topology.get("bindings", ())
+        )
+    for noun, count in counted.items():
+        if count:
+            yield f"{count:,} {noun}"
+    for what, count in said.brokers_own.items():
+        yield f"{count:,} {what} left out: they are the broker's own"
+    if said.left:
+        yield f"{len(said.left):,} left alone:"
+        lines = [*_left(said)]
+        yield from (f"  {line}" for line in lines[:_SHOWN])
+        if len(lines) > _SHOWN:
+            yield f"    and {len(lines) - _SHOWN:,} more, at the head of the file"
+
+
+def _next(output: Path, stack: str | None, api: Management | None) -> Iterator[str]:
+    """Yield what to do then; write the stack's file where that is asked for."""
+    endpoint = api.endpoint if api else "http://localhost:15672"
+    username = api.username if api else "NAME"
+    config = {
+        provider_settings.SETTINGS[0].path: endpoint,
+        provider_settings.SETTINGS[1].path: username,
+        "rabbit-topology:base": output.as_posix(),
+    }
+    own = Path(f"Pulumi.{stack}.yaml")
+    named = f" {stack}" if stack else " NAME"
+    yield "next:"
+    if stack and not own.exists():
+        lines = [f"  {key}: {text.flow(value)}" for key, value in config.items()]
+        _write(own, "\n".join(["config:", *lines]) + "\n")
+        yield f"  pulumi stack init{named}    # {own} is written"
+    else:
+        yield f"  pulumi stack init{named}"
+        yield from (f"  pulumi config set {key} {value}" for key, value in config.items())
+    yield "  pulumi config set --secret rabbitmq:password"
+    yield "  pulumi preview    # says how many objects it adopts"
+    yield "  pulumi up"

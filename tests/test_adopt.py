@@ -1,0 +1,395 @@
+"""
+A broker's definitions as a config: what is said, what is left alone and why, and the proof.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from rabbit_topology.__main__ import app
+from rabbit_topology.adopt import definitions, express, proof, text
+from rabbit_topology.config import yaml_files
+from rabbit_topology.errors import TopologyError
+from rabbit_topology.lint.reading import read
+
+SHOP: dict[str, Any] = {
+    "rabbitmq_version": "3.10.8",
+    "vhosts": [{"name": "shop"}],
+    "users": [{"name": "app", "password_hash": "AAAA", "tags": []}, {"name": "idle"}],
+    "permissions": [
+        {"user": "app", "vhost": "shop", "configure": "", "write": ".*", "read": "^orders"}
+    ],
+    "topic_permissions": [
+        {"user": "app", "vhost": "shop", "exchange": "events", "write": "^a", "read": ".*"}
+    ],
+    "parameters": [
+        {
+            "component": "operator_policy",
+            "vhost": "shop",
+            "name": "cap",
+            "value": {
+                "pattern": ".*",
+                "apply-to": "queues",
+                "priority": 3,
+                "definition": [["max-length", 9]],
+            },
+        }
+    ],
+    "global_parameters": [{"name": "cluster_name", "value": "x"}],
+    "policies": [
+        {
+            "vhost": "shop",
+            "name": "ttl/all",
+            "pattern": "^orders",
+            "apply-to": "queues",
+            "definition": {"message-ttl": 60000},
+            "priority": 0,
+        }
+    ],
+    "queues": [
+        {
+            "name": "orders",
+            "vhost": "shop",
+            "durable": True,
+            "auto_delete": False,
+            "arguments": {"x-max-priority": 5, "x-message-ttl": 1000},
+        },
+        {
+            "name": "orders.log",
+            "vhost": "shop",
+            "durable": True,
+            "auto_delete": False,
+            "arguments": {"x-queue-type": "quorum"},
+        },
+        {"name": "amq.gen-x", "vhost": "shop", "durable": False, "arguments": {}},
+    ],
+    "exchanges": [
+        {
+            "name": "events",
+            "vhost": "shop",
+            "type": "topic",
+            "durable": True,
+            "auto_delete": False,
+            "internal": False,
+            "arguments": {},
+        },
+        {"name": "", "vhost": "shop", "type": "direct", "durable": True, "arguments": {}},
+    ],
+    "bindings": [
+        {
+            "source": "events",
+            "vhost": "shop",
+            "destination": "orders",
+            "destination_type": "queue",
+            "routing_key": key,
+            "arguments": {},
+        }
+        for key in ("order.*", "#")
+    ]
+    + [
+        {
+            "source": "amq.topic",
+            "vhost": "shop",
+            "destination": "events",
+            "destination_type": "exchange",
+            "routing_key": "",
+            "arguments": {"a": 1},
+        },
+        {
+            "source": "events",
+            "vhost": "shop",
+            "destination": "amq.gen-x",
+            "destination_type": "queue",
+            "routing_key": "k",
+            "arguments": {},
+        },
+    ],
+}
+
+SHOP_CONFIG = """\
+vhost: shop
+
+exchanges:
+  events: {type: topic}
+
+queues:
+  orders: {type: classic, typed: false, arguments: {x-message-ttl: 1000}, max_priority: 5}
+  orders.log: {}
+
+bindings:
+  - {source: events, queue: orders, routing_keys: ["order.*", "#"]}
+  - {source: amq.topic, exchange: events, arguments: {a: 1}}
+
+policies:
+  "ttl/all": {pattern: "^orders", apply_to: queues, definition: {message-ttl: 60000}}
+
+operator_policies:
+  cap: {pattern: ".*", apply_to: queues, priority: 3, definition: {max-length: 9}}
+
+users:
+  app:
+    exists: true
+    permissions: {configure: "", write: ".*", read: "^orders"}
+    topic_permissions: {events: {write: "^a", read: ".*"}}
+"""
+
+
+@pytest.fixture
+def of(tmp_path):
+    def made(held: object, vhost: str | None = None) -> definitions.Definitions:
+        file = tmp_path / "definitions.json"
+        file.write_text(held if isinstance(held, str) else json.dumps(held))
+        return definitions.from_file(file, "definitions.json", vhost)
+
+    return made
+
+
+def said(had, own_user=None):
+    return express.express(had, definitions.of_vhosts(had, ()), own_user)
+
+
+def with_(key: str, *objects: dict[str, Any]) -> dict[str, Any]:
+    return {**SHOP, key: [*SHOP.get(key, []), *({"vhost": "shop", **one} for one in objects)]}
+
+
+def reasons(had, own_user=None):
+    return {one.title: one.reason for one in said(had, own_user).left}
+
+
+def test_what_is_there_is_said_as_a_person_would_write_it(of):
+    assert text.document(said(of(SHOP)).topology) == SHOP_CONFIG
+
+
+def test_what_is_said_is_proven_object_by_object(of):
+    had = of(SHOP)
+    config = read(said(had).topology)
+    config.check()
+    proven = proof.prove(config.whole.values(), had)
+    # vhost, exchange, 2 queues, 2 policies, permissions, topic permissions and 3 bindings
+    assert (proven.equal, proven.different) == (11, ())
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "difference"),
+    [
+        ("queues", {"durable": False}, "queue orders: durable: false -> true"),
+        ("exchanges", {"type": "fanout"}, 'exchange events: type: "fanout" -> "topic"'),
+        ("policies", {"priority": 9}, "policy ttl/all: priority: 9 -> 0"),
+        ("permissions", {"read": "b"}, 'permissions app: read: "b" -> "^orders"'),
+        ("bindings", {"routing_key": "x"}, "binding events -> orders: not there"),
+        ("queues", {"name": "other"}, "queue orders: not there"),
+    ],
+)
+def test_the_proof_names_what_differs(of, section, change, difference):
+    config = read(said(of(SHOP)).topology)
+    changed = of({**SHOP, section: [{**SHOP[section][0], **change}, *SHOP[section][1:]]})
+    assert difference in proof.prove(config.whole.values(), changed).different
+
+
+def test_what_the_broker_makes_itself_is_counted(of):
+    had = of(SHOP)
+    assert dict(said(had).brokers_own) == {
+        "exchanges": 1,
+        "server-named or exclusive queues": 1,
+        "bindings": 1,
+        "global parameters": 1,
+    }
+    assert reasons(had) == {"user idle": "it has no permissions that are managed here"}
+
+
+@pytest.mark.parametrize(
+    ("section", "one", "title", "reason"),
+    [
+        ("exchanges", {"name": "i", "internal": True}, "exchange i", "internal"),
+        ("exchanges", {"name": "n", "arguments": {"x": 1}}, "exchange n", "only text"),
+        ("exchanges", {"name": "o", "auto_delete": "undefined"}, "exchange o", "does not say"),
+        ("exchanges", {"name": "b", "type": "odd"}, "exchange b", "begins with x-"),
+        ("queues", {"name": "a@b"}, "queue a@b", "separates the parts"),
+        ("queues", {"name": "amq.odd"}, "queue amq.odd", "reserved for the broker"),
+        ("queues", {"name": "m", "type": "mqtt"}, "queue m", "one of classic, quorum, stream"),
+        (
+            "policies",
+            {"name": "p", "pattern": ".*", "definition": {"federation-upstream-set": ["a"]}},
+            "policy p",
+            "",
+        ),
+        (
+            "parameters",
+            {"component": "shovel", "name": "s", "value": {"src-uri": "amqp://u:p@h"}},
+            "shovel s",
+            "take_over",
+        ),
+        ("parameters", {"component": "odd", "name": "s", "value": {}}, "odd s", "nothing here"),
+        (
+            "bindings",
+            {"source": "nobody", "destination": "orders", "destination_type": "queue"},
+            "binding nobody -[]-> orders",
+            "left alone",
+        ),
+    ],
+)
+def test_what_cannot_be_said_is_left_alone_with_the_reason(of, section, one, title, reason):
+    had = of(with_(section, one))
+    left = reasons(had)
+    assert reason in left[title]
+    assert "u:p" not in str(left)
+    read(said(had).topology).check()
+
+
+def test_bindings_of_what_is_left_alone_are_left_alone(of):
+    bound = {"source": "events", "destination": "a@b", "destination_type": "queue"}
+    held = with_("queues", {"name": "a@b"})
+    held["bindings"] = [*held["bindings"], {"vhost": "shop", "routing_key": "k", **bound}]
+    assert reasons(of(held))["binding events -[k]-> a@b"] == "it is bound to what is left alone"
+
+
+def test_a_newer_broker_refuses_what_an_older_one_takes(of):
+    policy = {"name": "ha", "pattern": ".*", "definition": {"ha-mode": "all"}}
+    held = with_("policies", policy)
+    assert "policy ha" not in reasons(of(held))
+    assert "policy ha" in reasons(of({**held, "rabbitmq_version": "4.0.5"}))
+
+
+def test_a_vhost_with_settings_is_one_that_exists(of):
+    held = {**SHOP, "vhosts": [{"name": "shop", "metadata": {"description": "the shop"}}]}
+    config = said(of(held)).topology
+    assert config["vhost_settings"] == {"exists": True}
+    assert "description" in reasons(of(held))["vhost shop"]
+
+
+def test_the_user_that_the_stack_connects_with_keeps_what_it_may_do(of):
+    had = of(SHOP)
+    assert "users" not in said(had, "app").topology
+    assert reasons(had, "app")["permissions app"] == "the stack connects as this user"
+
+
+def test_an_argument_that_no_key_can_stand_for_stays_an_argument(of):
+    arguments = {"x-single-active-consumer": False}
+    odd = {"name": "odd", "arguments": {"x-queue-type": "classic", **arguments}}
+    config = said(of(with_("queues", odd))).topology
+    assert config["queues"]["odd"] == {"type": "classic", "arguments": arguments}
+
+
+def test_several_vhosts_stand_side_by_side(of):
+    held = {**SHOP, "vhosts": [{"name": "shop"}, {"name": "b/c"}]}
+    config = said(of(held)).topology
+    assert list(config["vhosts"]) == ["b/c", "shop"]
+    assert text.document(config).startswith('vhosts:\n  "b/c": {}\n  shop:\n    exchanges:\n')
+    read(config).check()
+
+
+def test_a_vhost_that_cannot_be_said_is_left_alone(of):
+    held = {**SHOP, "vhosts": [{"name": "shop"}, {"name": "b@c"}]}
+    assert "separates" in reasons(of(held))["vhost b@c"]
+
+
+def test_a_file_of_one_vhost_needs_its_name(of):
+    queue = {"name": "q", "durable": True, "auto_delete": False, "arguments": {}}
+    with pytest.raises(TopologyError, match="say with --vhost"):
+        of({"queues": [queue]})
+    assert said(of({"queues": [queue]}, "v")).topology["vhost"] == "v"
+
+
+@pytest.mark.parametrize(
+    ("held", "told"),
+    [("{", "not JSON"), ("[]", "no definitions"), ({"a": 1}, "no definitions")],
+)
+def test_a_file_that_is_none_is_refused(of, held, told):
+    with pytest.raises(TopologyError, match=told):
+        of(held)
+
+
+def test_a_vhost_that_is_not_there_is_refused(of):
+    with pytest.raises(TopologyError, match='no vhost "x"; there are: shop'):
+        definitions.of_vhosts(of(SHOP), ["x"])
+
+
+_TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8) | st.sampled_from(
+    ["yes", "no", "on", "null", "1e3", "0o7", "1:30", "~", "", "a: b", "#x", "- a", "{a", ".5"]
+)
+_VALUES = st.recursive(
+    _TEXT | st.integers(-(2**53), 2**53) | st.booleans(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXT, inner, max_size=3),
+    max_leaves=12,
+)
+
+
+@given(st.dictionaries(_TEXT.filter(lambda key: key != "vhosts"), _VALUES, max_size=4))
+def test_what_is_written_is_read_back_as_it_was(tmp_path_factory, topology):
+    file = tmp_path_factory.getbasetemp() / "written.yaml"
+    file.write_text(text.document(topology, ["a comment"]), encoding="utf-8")
+    assert (yaml_files.read(file, "written").value or {}) == topology
+
+
+def run(*arguments: str):
+    return CliRunner().invoke(app, arguments, catch_exceptions=False)
+
+
+@pytest.fixture
+def exported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for variable in ("ENDPOINT", "USERNAME", "PASSWORD"):
+        monkeypatch.delenv(f"RABBITMQ_{variable}", raising=False)
+    file = tmp_path / "export.json"
+    file.write_text(json.dumps(SHOP))
+    return file
+
+
+def test_adopt_writes_the_topology_and_the_config_of_the_stack(exported):
+    answer = run("adopt", str(exported), "--stack", "prod")
+    assert "11 objects" in answer.output
+    assert "2 queues" in answer.output
+    written = (exported.parent / "topology.yaml").read_text()
+    assert written.endswith(SHOP_CONFIG)
+    assert "#   user idle: it has no permissions" in written
+    stack = yaml_files.read(exported.parent / "Pulumi.prod.yaml", "stack").value["config"]
+    assert stack["rabbit-topology:base"] == "topology.yaml"
+
+
+def test_adopt_overwrites_nothing(exported):
+    (exported.parent / "topology.yaml").write_text("mine")
+    with pytest.raises(TopologyError, match="there already"):
+        run("adopt", str(exported))
+    assert (exported.parent / "topology.yaml").read_text() == "mine"
+    (exported.parent / "Pulumi.prod.yaml").write_text("mine")
+    run("adopt", str(exported), "--stack", "prod", "--force")
+    assert (exported.parent / "Pulumi.prod.yaml").read_text() == "mine"
+
+
+def test_adopt_of_a_broker_says_what_it_needs(exported):
+    with pytest.raises(TopologyError, match="RABBITMQ_ENDPOINT, RABBITMQ_USERNAME"):
+        run("adopt")
+
+
+def test_lint_and_trace_read_a_definitions_file(exported):
+    held = with_("queues", {"name": "amq.odd", "arguments": {"x-mesage-ttl": 5}})
+    exported.write_text(json.dumps(held))
+    answer = run("lint", str(exported))
+    assert answer.exit_code == 1
+    assert "amq.odd" in answer.output
+    assert "x-mesage-ttl" in answer.output
+    assert "orders" in run("trace", "events", "order.new", "--file", str(exported)).output
+
+
+def test_a_definitions_file_can_be_compared(exported, tmp_path):
+    later = tmp_path / "later.json"
+    later.write_text(json.dumps({**SHOP, "bindings": SHOP["bindings"][1:]}))
+    assert run("diff", str(exported), str(exported)).exit_code == 0
+    less = {**SHOP, "bindings": SHOP["bindings"][2:]}
+    later.write_text(json.dumps(less))
+    assert run("diff", str(exported), str(later)).exit_code == 1
+
+
+def test_an_exclusive_queue_is_not_looked_at(of):
+    had = of(SHOP)
+    listed = had.within["shop"]["queues"]
+    exclusive = {"name": "mine", "vhost": "shop", "exclusive": True}
+    within = {"shop": {**had.within["shop"], "queues": [*listed, exclusive]}}
+    assert "mine" not in said(replace(had, within=within)).topology["queues"]
