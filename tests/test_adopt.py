@@ -9,12 +9,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from rabbit_topology.__main__ import app
-from rabbit_topology.adopt import definitions, express, proof, text
+from rabbit_topology.adopt import definitions, express, numbers, proof, proposals, text, watch
+from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.config import yaml_files
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint.reading import read
@@ -202,6 +204,28 @@ def test_what_the_broker_makes_itself_is_counted(of):
         "global parameters": 1,
     }
     assert reasons(had) == {"user idle": "it has no permissions that are managed here"}
+
+
+@pytest.mark.parametrize(
+    ("section", "one", "what"),
+    [
+        ("queues", {"name": "mqtt-subscription-c-qos1"}, "queues of MQTT and STOMP sessions"),
+        (
+            "queues",
+            {"name": "federation: e -> b", "arguments": {"x-internal-purpose": "federation"}},
+            "queues of federation links and shovels",
+        ),
+        (
+            "exchanges",
+            {"name": "federation: e -> b A", "arguments": {"x-internal-purpose": "federation"}},
+            "exchanges",
+        ),
+    ],
+)
+def test_what_plugins_make_for_clients_is_left_out(of, section, one, what):
+    before, after = (said(of(held)) for held in (SHOP, with_(section, one)))
+    assert after.brokers_own[what] == before.brokers_own[what] + 1
+    assert after.topology == before.topology
 
 
 @pytest.mark.parametrize(
@@ -393,3 +417,251 @@ def test_an_exclusive_queue_is_not_looked_at(of):
     exclusive = {"name": "mine", "vhost": "shop", "exclusive": True}
     within = {"shop": {**had.within["shop"], "queues": [*listed, exclusive]}}
     assert "mine" not in said(replace(had, within=within)).topology["queues"]
+
+
+def terraform_resource(type_: str, **values: Any) -> dict[str, Any]:
+    return {"mode": "managed", "type": f"rabbitmq_{type_}", "values": values}
+
+
+TERRAFORM: list[dict[str, Any]] = [
+    terraform_resource("vhost", name="shop"),
+    terraform_resource(
+        "exchange",
+        name="events",
+        vhost="shop",
+        settings=[{"type": "topic", "durable": True, "auto_delete": False, "arguments": {}}],
+    ),
+    terraform_resource(
+        "queue",
+        name="orders",
+        vhost="shop",
+        settings=[
+            {
+                "durable": True,
+                "auto_delete": False,
+                "arguments": None,
+                "arguments_json": '{"x-queue-type": "quorum", "x-max-length": 5}',
+            }
+        ],
+    ),
+    terraform_resource(
+        "binding",
+        source="events",
+        vhost="shop",
+        destination="orders",
+        destination_type="queue",
+        routing_key="order.*",
+        arguments={},
+    ),
+    terraform_resource(
+        "policy",
+        name="ttl",
+        vhost="shop",
+        policy=[
+            {
+                "pattern": "^o",
+                "priority": 2,
+                "apply_to": "queues",
+                "definition": {"message-ttl": "60000", "overflow": "drop-head"},
+            }
+        ],
+    ),
+    terraform_resource(
+        "permissions",
+        user="app",
+        vhost="shop",
+        permissions=[{"configure": "", "write": ".*", "read": ".*"}],
+    ),
+    terraform_resource("user", name="app", password="secret", tags=[]),
+    {"mode": "managed", "type": "aws_thing", "values": {"name": "not ours"}},
+    {"mode": "data", "type": "rabbitmq_queue", "values": {"name": "of others"}},
+]
+FROM_TERRAFORM = {
+    "vhost": "shop",
+    "exchanges": {"events": {"type": "topic"}},
+    "queues": {"orders": {"arguments": {"x-max-length": 5}}},
+    "bindings": [{"source": "events", "queue": "orders", "routing_key": "order.*"}],
+    "policies": {
+        "ttl": {
+            "pattern": "^o",
+            "priority": 2,
+            "apply_to": "queues",
+            "definition": {"message-ttl": 60000, "overflow": "drop-head"},
+        }
+    },
+    "users": {
+        "app": {"exists": True, "permissions": {"configure": "", "write": ".*", "read": ".*"}}
+    },
+}
+
+
+@pytest.mark.parametrize("form", ["shown", "nested", "state"])
+def test_a_terraform_state_is_read(of, form):
+    state: dict[str, Any] = {"terraform_version": "1.9.0"}
+    if form == "state":
+        state["resources"] = [
+            {**one, "instances": [{"attributes": one["values"]}]} for one in TERRAFORM
+        ]
+    else:
+        module: dict[str, Any] = {"resources": TERRAFORM}
+        nested = {"child_modules": [{"child_modules": [module]}]}
+        state["values"] = {"root_module": module if form == "shown" else nested}
+    had = of(state)
+    assert said(had).topology == FROM_TERRAFORM
+    assert "secret" not in str(said(had))
+
+
+OPERATOR = """
+apiVersion: rabbitmq.com/v1beta1
+kind: Vhost
+spec: {name: shop, rabbitmqClusterReference: {name: c}}
+---
+apiVersion: rabbitmq.com/v1beta1
+kind: Exchange
+spec: {name: events, vhost: shop, type: topic, durable: true}
+---
+apiVersion: rabbitmq.com/v1beta1
+kind: Queue
+spec: {name: orders, vhost: shop, type: quorum, durable: true, arguments: {x-max-length: 5}}
+---
+apiVersion: rabbitmq.com/v1beta1
+kind: Binding
+spec:
+  {source: events, vhost: shop, destination: orders, destinationType: queue, routingKey: order.*}
+---
+apiVersion: rabbitmq.com/v1beta1
+kind: Policy
+spec:
+  name: ttl
+  vhost: shop
+  pattern: ^o
+  priority: 2
+  applyTo: queues
+  definition: {message-ttl: 60000, overflow: drop-head}
+---
+apiVersion: rabbitmq.com/v1beta1
+kind: Permission
+spec: {vhost: shop, user: app, permissions: {configure: "", write: ".*", read: ".*"}}
+---
+apiVersion: v1
+kind: Secret
+data: {password: c2VjcmV0}
+"""
+
+
+def test_the_resources_of_the_operator_are_read(tmp_path):
+    file = tmp_path / "operator.yaml"
+    file.write_text(OPERATOR)
+    had = definitions.from_file(file, "operator.yaml")
+    assert said(had).topology == FROM_TERRAFORM
+
+
+def test_yaml_that_is_not_the_operators_is_refused(tmp_path):
+    file = tmp_path / "topology.yaml"
+    file.write_text(yaml.safe_dump({"vhost": "v"}))
+    with pytest.raises(TopologyError, match="holds no definitions"):
+        definitions.from_file(file, "topology.yaml")
+
+
+@pytest.mark.parametrize(
+    ("topology", "where", "instead"),
+    [
+        (
+            {"queues": {"q": {"arguments": {"x-message-ttl": 60000, "x-max-length": 3}}}},
+            "topology.queues.q",
+            '{message_ttl: "1m", max_length: 3}',
+        ),
+        (
+            {"queues": {"q": {"arguments": {"x-dead-letter-exchange": "e"}}}},
+            "topology.queues.q",
+            "{dead_letter: {exchange: e}}",
+        ),
+        (
+            {"exchanges": {"x": {"arguments": {"alternate-exchange": "e"}}}},
+            "topology.exchanges.x",
+            "alternate: e",
+        ),
+        (
+            {
+                "queues": {"q": {}, "p": {}},
+                "policies": {"ttl": {"pattern": "^q$", "definition": {"max-length": 1}}},
+            },
+            "topology.policies.ttl",
+            'settings of "q"',
+        ),
+    ],
+)
+def test_what_could_be_said_otherwise_is_proposed_with_its_cost(topology, where, instead):
+    stack = read({"vhost": "v", "exchanges": {"e": {}}, **topology})
+    (proposal,) = proposals.propose("topology", stack.whole["topology"])
+    assert proposal.path == where
+    assert proposal.instead.startswith(instead)
+    assert "replaced" in proposal.cost
+
+
+@pytest.fixture
+def api(monkeypatch):
+    def made(answers: dict[str, Any]) -> Management:
+        def get(_self: Management, path: str) -> Any:
+            if path not in answers:
+                raise NotFoundError("http://fake", path)
+            return answers[path]
+
+        monkeypatch.setattr(Management, "get", get)
+        return Management(endpoint="http://fake", username="u", password="p")
+
+    return made
+
+
+def test_services_are_proposed_by_who_is_at_work(api):
+    by = {"channel_details": {"user": "app"}}
+    management = api(
+        {
+            "/exchanges/v": [
+                {"name": "", "message_stats": {"publish_in": 1}},
+                {"name": "events", "message_stats": {"publish_in": 9}},
+                {"name": "idle"},
+                {"name": "gone", "message_stats": {"publish_in": 9}},
+            ],
+            "/exchanges/v/amq.default": {"incoming": [by]},
+            "/exchanges/v/events": {"incoming": [by, {"channel_details": []}]},
+            "/consumers/v": [{**by, "queue": {"name": "orders"}}],
+        }
+    )
+    seen = watch.watch(management, ["v"], 0, lambda _text: None)
+    assert [*watch.proposed(seen)] == [
+        "services of vhost v:",
+        "  app: {username: app, publishes: [events], consumes: [orders], replies: true}",
+    ]
+    service = seen["v", "app"].service("app")
+    config = {"vhost": "v", "exchanges": {"events": {}}, "queues": {"orders": {}}}
+    read({**config, "services": {"app": service}}).check()
+
+
+@pytest.mark.parametrize(
+    ("value", "having"),
+    [({"a": "1"}, False), ({"a": True}, False), ({"a": [{"b": 1}]}, True), ({"a": 1.5}, True)],
+)
+def test_numbers_are_seen_wherever_they_are(value, having):
+    assert numbers.has_number(value) is having
+
+
+def test_a_binding_with_other_numbers_than_the_provider_writes_is_left_alone(of):
+    had = of(SHOP)
+    listed = [{**one, numbers.OTHERS: bool(one["arguments"])} for one in SHOP["bindings"]]
+    within = {"shop": {**had.within["shop"], "bindings": listed}}
+    left = reasons(replace(had, within=within))
+    assert "second binding" in left["binding amq.topic -[]-> events"]
+
+
+def test_adopt_says_what_could_be_shorter(exported):
+    answer = run("adopt", str(exported), "--fold")
+    assert "message_ttl" in answer.output
+    assert "message_ttl" not in (exported.parent / "topology.yaml").read_text()
+
+
+@pytest.mark.parametrize("watched", ["soon", "10m"])
+def test_adopt_watches_brokers_only(exported, watched):
+    with pytest.raises(TopologyError, match="--watch"):
+        run("adopt", str(exported), "--watch", watched)
+    assert not (exported.parent / "topology.yaml").exists()

@@ -192,6 +192,24 @@ def test_the_default_vhost_is_not_a_resource_since_destroy_would_delete_it(deplo
     assert it.exports["connection_url"] == "amqp://u:p%40ss@mq:5672/%2F"
 
 
+def test_a_vhost_that_exists_is_not_a_resource_and_what_is_in_it_is(deploy):
+    topology = {**EVERYTHING, "vhost_settings": {"exists": True}}
+    it = deploy(lambda: _export(Topology("it", args(topology))))
+    assert not [one for one in it.registrations if one.type == VHOST]
+    assert it.of(QUEUE)[0].inputs["vhost"] == "v"
+
+
+def test_a_queue_without_a_type_is_declared_without_one(deploy):
+    queues = {
+        "bare": {"type": "classic", "typed": False},
+        "limited": {"type": "classic", "typed": False, "arguments": {"x-max-length": 5}},
+    }
+    it = deploy(lambda: _export(Topology("it", args({"vhost": "v", "queues": queues}))))
+    sent = {one.inputs["name"]: one.inputs["settings"] for one in it.of(QUEUE)}
+    assert sent["bare"] == {"durable": True, "autoDelete": False}
+    assert sent["limited"]["argumentsJson"] == '{"x-max-length":5}'
+
+
 def test_outputs(everything):
     assert everything.exports["vhost"] == "v"
     assert everything.exports["exchange_urls"] == dict.fromkeys(

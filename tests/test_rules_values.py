@@ -40,6 +40,16 @@ ARGUMENTS = "topology.queues.q.arguments"
 DEFINITION = "topology.policies.p.definition"
 
 BAD = {
+    "a quorum queue without a type": (
+        {"vhost": "v", "queues": {"q": {"typed": False}}},
+        "topology.queues.q.typed",
+        "declared with its type",
+    ),
+    "settings of a vhost of others": (
+        {"vhost": "v", "vhost_settings": {"exists": True, "description": "x"}},
+        "topology.vhost_settings",
+        "without effect",
+    ),
     "null in a queue": (queue(**{"x-a": None}), f"{ARGUMENTS}.x-a", "an argument has a value"),
     "null in a list": (queue(**{"x-a": [None]}), f"{ARGUMENTS}.x-a[0]", "an argument has a value"),
     "null in a binding": (

@@ -1,5 +1,5 @@
 """
-What a broker has, as it lists it: from the broker itself, or from a definitions file.
+What a broker has, as it lists it: from the broker itself, or from a file that others keep of it.
 
 Source: "Definitions", "HTTP API Reference", RabbitMQ documentation.
 """
@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from rabbit_topology.adopt import operator, terraform
 from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.config.words import show
 from rabbit_topology.errors import TopologyError
@@ -90,7 +93,9 @@ def live(management: Management, report: Callable[[str], None]) -> Definitions:
 
 
 def from_file(file: Path, name: str, vhost: str | None = None) -> Definitions:
-    """Read a definitions file, of a whole broker or of one vhost.
+    """Read a definitions file, of a whole broker or of one vhost, or what stands for one.
+
+    That is a Terraform state, or the resources of the Kubernetes operator.
 
     Args:
         file: The file.
@@ -100,17 +105,7 @@ def from_file(file: Path, name: str, vhost: str | None = None) -> Definitions:
     Raises:
         TopologyError: It is not there, or holds no definitions.
     """
-    try:
-        held = json.loads(file.read_bytes())
-    except OSError as error:
-        raise TopologyError(f"{name}: {error.strerror}") from None
-    except ValueError as error:
-        raise TopologyError(f"{name}: it is not JSON: {error}") from None
-    if not looks_right(held):
-        raise TopologyError(
-            f"{name}: it holds no definitions: export them with rabbitmqctl export_definitions, "
-            "or from the management UI"
-        )
+    held = _held(file, name)
     whole = "vhosts" in held or any(
         "vhost" in one for key in LISTS for one in held.get(key, ()) if isinstance(one, dict)
     )
@@ -148,11 +143,40 @@ def from_file(file: Path, name: str, vhost: str | None = None) -> Definitions:
     )
 
 
-def looks_right(held: object) -> bool:
-    """Return whether a document is a definitions file, as far as its first level tells."""
-    return isinstance(held, dict) and any(
+def _held(file: Path, name: str) -> dict[str, Any]:
+    """Return what a file holds, as a definitions file has it."""
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise TopologyError(f"{name}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise TopologyError(f"{name}: it is not text in UTF-8") from None
+    if file.suffix in (".yaml", ".yml"):
+        documents = [one for one in _documents(text, name) if operator.looks_right(one)]
+        held: Any = operator.as_definitions(documents) if documents else None
+    else:
+        try:
+            held = json.loads(text)
+        except ValueError as error:
+            raise TopologyError(f"{name}: it is not JSON: {error}") from None
+    if terraform.looks_right(held):
+        held = terraform.as_definitions(held)
+    if isinstance(held, dict) and any(
         isinstance(held.get(key), list) for key in (*LISTS, "vhosts", "users")
+    ):
+        return held
+    raise TopologyError(
+        f"{name}: it holds no definitions: export them with rabbitmqctl export_definitions or from "
+        "the management UI; terraform show -json is read as well, and YAML of the Kubernetes "
+        "operator"
     )
+
+
+def _documents(text: str, name: str) -> list[Any]:
+    try:
+        return list(yaml.safe_load_all(text))
+    except yaml.YAMLError as error:
+        raise TopologyError(f"{name}: it is not YAML: {error}") from None
 
 
 def of_vhosts(definitions: Definitions, names: Iterable[str]) -> list[str]:

@@ -55,6 +55,9 @@ _ORDER = (
 
 _OWN = "amq."
 _SERVER_NAMED = "amq.gen-"
+_SESSIONS = ("mqtt-subscription-", "stomp-subscription-")
+_PURPOSE = "x-internal-purpose"
+"""An argument of what a plugin makes for itself."""
 
 _FREE = {
     "x-max-priority": "max_priority",
@@ -222,7 +225,7 @@ class _Vhost:
         for one in self._listed("exchanges"):
             name, arguments = str(one.get("name")), _mapping(one.get("arguments"))
             title = inventory.title("exchange", name)
-            if not one.get("name") or name.startswith(_OWN):
+            if not one.get("name") or name.startswith(_OWN) or _PURPOSE in arguments:
                 self.brokers_own["exchanges"] += 1
             elif one.get("internal") not in (None, False):
                 self._leave(title, _INTERNAL)
@@ -245,6 +248,10 @@ class _Vhost:
             name, arguments = str(one.get("name")), dict(_mapping(one.get("arguments")))
             if one.get("exclusive") or name.startswith(_SERVER_NAMED):
                 self.brokers_own["server-named or exclusive queues"] += 1
+            elif name.startswith(_SESSIONS):
+                self.brokers_own["queues of MQTT and STOMP sessions"] += 1
+            elif _PURPOSE in arguments:
+                self.brokers_own["queues of federation links and shovels"] += 1
             elif odd := _odd(one):
                 self._leave(inventory.title("queue", name), odd)
             else:
@@ -300,7 +307,7 @@ class _Vhost:
             title = f"binding {source} -[{key}]-> {destination}"
             if not source:
                 self.brokers_own["bindings"] += 1  # of every queue to the default exchange
-            elif kind == "queue" and destination.startswith(_SERVER_NAMED):
+            elif kind == "queue" and destination.startswith((_SERVER_NAMED, *_SESSIONS)):
                 self.brokers_own["bindings"] += 1
             elif not (_has(config, "exchange", source) and _has(config, kind, destination)):
                 self._leave(title, _ENDS)

@@ -5,14 +5,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from rabbit_topology.adopt import definitions, express, numbers, proof, text
+from rabbit_topology.adopt import (
+    definitions,
+    express,
+    numbers,
+    proof,
+    proposals,
+    text,
+    watch,
+)
 from rabbit_topology.adopt.definitions import Definitions
 from rabbit_topology.adopt.express import Expressed
 from rabbit_topology.broker.inventory import Inventory
@@ -21,6 +29,7 @@ from rabbit_topology.commands import brokers
 from rabbit_topology.config import provider_settings
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint.reading import read
+from rabbit_topology.model.units import milliseconds
 
 _NOUNS = {
     "exchanges": "exchanges",
@@ -37,7 +46,10 @@ _SHOWN = 20
 def adopt(
     file: Annotated[
         Path | None,
-        typer.Argument(help="a definitions file; default: the broker itself"),
+        typer.Argument(
+            help="a definitions file, a Terraform state, or the Kubernetes operator's YAML; "
+            "default: the broker itself"
+        ),
     ] = None,
     endpoint: Annotated[
         str | None, typer.Option(help="its management API; default: RABBITMQ_ENDPOINT")
@@ -52,11 +64,21 @@ def adopt(
     stack: Annotated[
         str | None, typer.Option(help="write Pulumi.STACK.yaml as well, if there is none")
     ] = None,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="say what could be shorter, and what that would cost")
+    ] = False,
+    watch_: Annotated[
+        str | None,
+        typer.Option("--watch", help="propose services by who is at work for so long: 10m"),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="overwrite the topology file")] = False,
 ) -> None:
     """Write the config of a broker that is there. What it has stays as it is."""
     if output.exists() and not force:
         raise TopologyError(f"{output} is there already: name another -o FILE, or say --force")
+    if watch_ is not None and file is not None:
+        raise TopologyError("--watch needs a broker, and not a file")
+    seconds = 0.0 if watch_ is None else _seconds(watch_)
     api: Management | None = None
     if file is None:
         api = brokers.management(endpoint, username, _ask)
@@ -72,9 +94,40 @@ def adopt(
     typer.echo(f"{output}: {equal:,} objects of {had.source}, each as it is there")
     for line in _summary(said):
         typer.echo(f"  {line}")
-    typer.echo()
-    for line in _next(output, stack, api):
-        typer.echo(line)
+    if fold:
+        _echo("could be said otherwise; nothing of it is written:", _folds(said))
+    if api and seconds:
+        seen = watch.watch(api, said.topologies, seconds, brokers.progress)
+        _echo(f"services that would do, by what was seen in {watch_}:", _services(seen))
+    _echo("next:", _next(output, stack, api))
+
+
+def _echo(title: str, lines: Iterable[str]) -> None:
+    typer.echo(f"\n{title}")
+    for line in lines:
+        typer.echo(f"  {line}")
+
+
+def _folds(said: Expressed) -> Iterator[str]:
+    whole = read(said.topology).whole
+    proposed = [str(one) for root in whole for one in proposals.propose(root, whole[root])]
+    yield from proposed or ["nothing"]
+
+
+def _seconds(watched: str) -> float:
+    try:
+        asked = milliseconds(watched)
+    except ValueError as error:
+        raise TopologyError(f"--watch {watched}: {error}") from None
+    return asked / 1000 if isinstance(asked, int) else 0.0
+
+
+def _services(seen: watch.Seen) -> Iterator[str]:
+    yield from watch.proposed(seen)
+    if seen:
+        yield "a service has a password of its own: its clients need that, from `pulumi up` on"
+    else:
+        yield "nobody published or consumed"
 
 
 def _with_numbers(api: Management, had: Definitions, vhosts: Sequence[str]) -> Definitions:
@@ -163,14 +216,13 @@ def _next(output: Path, stack: str | None, api: Management | None) -> Iterator[s
     }
     own = Path(f"Pulumi.{stack}.yaml")
     named = f" {stack}" if stack else " NAME"
-    yield "next:"
     if stack and not own.exists():
         lines = [f"  {key}: {text.flow(value)}" for key, value in config.items()]
         _write(own, "\n".join(["config:", *lines]) + "\n")
-        yield f"  pulumi stack init{named}    # {own} is written"
+        yield f"pulumi stack init{named}    # {own} is written"
     else:
-        yield f"  pulumi stack init{named}"
-        yield from (f"  pulumi config set {key} {value}" for key, value in config.items())
-    yield "  pulumi config set --secret rabbitmq:password"
-    yield "  pulumi preview    # says how many objects it adopts"
-    yield "  pulumi up"
+        yield f"pulumi stack init{named}"
+        yield from (f"pulumi config set {key} {value}" for key, value in config.items())
+    yield "pulumi config set --secret rabbitmq:password"
+    yield "pulumi preview    # says how many objects it adopts"
+    yield "pulumi up"

@@ -25,7 +25,7 @@ LIVE = "live:"
 
 def is_meant(where: Path) -> bool:
     """Return whether a name is that of a broker or of a definitions file."""
-    return str(where) == LIVE or where.suffix == ".json"
+    return str(where) == LIVE or where.suffix in (".json", ".tfstate")
 
 
 def management(
