@@ -1,14 +1,5 @@
 """
-Routes in a test of one's own, with plain pytest.
-
-    from rabbit_topology.testing import load
-
-    def test_orders_are_billed():
-        topology = load("Pulumi.orders-prod.yaml")
-        assert topology.publish("orders", "order.new").reaches == {"billing", "audit"}
-
-With ``pytest_plugins = ["rabbit_topology.testing"]`` in `conftest.py` a failure shows the
-way that the message takes.
+Routes of a config, in a test: where a message goes.
 """
 
 from __future__ import annotations
