@@ -20,8 +20,9 @@ DECIDES = (
     ":(exclude)rabbit_topology/describe",
     ":(exclude)rabbit_topology/routing",
     ":(exclude)rabbit_topology/proof.py",
-    ":(exclude)rabbit_topology/testing",
+    ":(exclude)rabbit_topology/testing*",
     ":(exclude)rabbit_topology/__main__.py",
+    ":(exclude)rabbit_topology/py.typed",  # no code
     # The engine, as it is built here, and the provider.
     "requirements.txt",
     "toolchain/engine.py",
