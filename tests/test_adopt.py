@@ -411,6 +411,23 @@ def test_a_definitions_file_can_be_compared(exported, tmp_path):
     assert run("diff", str(exported), str(later)).exit_code == 1
 
 
+def test_a_vhost_with_nothing_to_manage_is_not_in_the_config(of):
+    others = {"name": "theirs", "description": "of others"}
+    held = {**SHOP, "vhosts": [{"name": "/"}, {"name": "shop"}, {"name": "empty"}, others]}
+    assert list(said(of(held)).topology["vhosts"]) == ["empty", "shop"]
+
+
+def test_a_queue_that_a_plugin_consumes_is_left_alone(of):
+    had = of(SHOP)
+    listed = [
+        {**one, definitions.READ_BY_PLUGIN: one["name"] == "orders"} for one in SHOP["queues"]
+    ]
+    within = {"shop": {**had.within["shop"], "queues": listed}}
+    left = reasons(replace(had, within=within))
+    assert "plugin" in left["queue orders"]
+    assert left["binding events -[#]-> orders"] == "it is bound to what is left alone"
+
+
 def test_an_exclusive_queue_is_not_looked_at(of):
     had = of(SHOP)
     listed = had.within["shop"]["queues"]

@@ -7,7 +7,7 @@ Source: "Definitions", "HTTP API Reference", RabbitMQ documentation.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,9 @@ LISTS = (
     *("permissions", "topic_permissions", "parameters"),
 )
 """What is in a vhost."""
+
+READ_BY_PLUGIN = "rabbit_topology:read-by-plugin"
+"""A key of a listed queue: a plugin of the broker consumes it, such as a shovel."""
 
 _OPERATOR_POLICY = "operator_policy"
 _LIMITS = "vhost-limits"
@@ -82,6 +85,11 @@ def live(management: Management, report: Callable[[str], None]) -> Definitions:
             }
         vhosts[one["name"]] = own
     lists["parameters"] = [*_own_parameters(lists["parameters"])]
+    read_by_plugin = set(_read_by_plugins(management))
+    lists["queues"] = [
+        {**one, READ_BY_PLUGIN: (one["vhost"], one["name"]) in read_by_plugin}
+        for one in lists["queues"]
+    ]
     return Definitions(
         source=management.endpoint,
         version=management.stated_version(),
@@ -206,6 +214,15 @@ def _pages(management: Management, path: str, report: Callable[[str], None]) -> 
         if pages > 1:
             report(f"{len(listed):,} of {answer['total_count']:,} {path[1:]}")
     return listed
+
+
+def _read_by_plugins(management: Management) -> Iterator[tuple[str, str]]:
+    """Yield the queues that are consumed without a connection: its port is then no number."""
+    for one in management.get("/consumers"):
+        channel = one.get("channel_details")
+        port = channel.get("peer_port") if isinstance(channel, dict) else None
+        if port is not None and not isinstance(port, int):
+            yield one["queue"]["vhost"], one["queue"]["name"]
 
 
 def _if_there(management: Management, path: str) -> list[Listed]:

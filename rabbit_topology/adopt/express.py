@@ -15,7 +15,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from rabbit_topology.adopt import numbers
+from rabbit_topology.adopt import definitions, numbers
 from rabbit_topology.adopt.definitions import Definitions, Listed
 from rabbit_topology.broker import inventory
 from rabbit_topology.config.stack import SHAPE
@@ -76,6 +76,10 @@ _NUMBERS = (
     "numbers in its arguments have other AMQP types than the provider writes, which would make a "
     "second binding"
 )
+_READ_BY_PLUGIN = (
+    "a plugin such as a shovel consumes it within the broker, and the provider cannot read such a "
+    "queue back"
+)
 _LINKS = (
     "the provider would write its defaults into it, and start it anew; declare it and allow that "
     "with `rabbit-topology:safety.take_over`"
@@ -119,7 +123,7 @@ class Expressed:
 
 
 def express(
-    definitions: Definitions,
+    had: Definitions,
     vhosts: Iterable[str],
     own_user: str | None = None,
     *,
@@ -128,30 +132,30 @@ def express(
     """Return the config of some vhosts, and what is left alone.
 
     Args:
-        definitions: What the broker has.
+        had: What the broker has.
         vhosts: Their names.
         own_user: The user that the stack is to connect with; None: not known.
         with_refused: Leave in it what the config's rules refuse.
     """
     whole = Expressed()
     for vhost in vhosts:
-        work = _Vhost(
-            definitions=definitions, vhost=vhost, own_user=own_user, with_refused=with_refused
-        )
+        work = _Vhost(had=had, vhost=vhost, own_user=own_user, with_refused=with_refused)
         try:
-            whole.topologies[vhost] = work.express()
+            config = work.express()
         except UnsayableError as error:
             whole.left.append(Left(title=f"vhost {vhost}", vhost=vhost, reason=str(error)))
         else:
+            if config.keys() - {"vhost", "vhost_settings"} or work.makes_vhost(config):
+                whole.topologies[vhost] = config
             whole.left += work.left
             whole.brokers_own += work.brokers_own
     having = {user for one in whole.topologies.values() for user in one.get("users", ())}
-    for user in definitions.users:
+    for user in had.users:
         if user not in having and user != own_user:
             reason = "it has no permissions that are managed here"
             whole.left.append(Left(title=f"user {user}", vhost="", reason=reason))
-    if definitions.cluster_wide:
-        whole.brokers_own["global parameters"] += definitions.cluster_wide
+    if had.cluster_wide:
+        whole.brokers_own["global parameters"] += had.cluster_wide
     return whole
 
 
@@ -163,7 +167,7 @@ class UnsayableError(Exception):
 class _Vhost:
     """The work on one vhost."""
 
-    definitions: Definitions
+    had: Definitions
     vhost: str
     own_user: str | None
     with_refused: bool
@@ -190,8 +194,12 @@ class _Vhost:
         ordered = {key: config[key] for key in _ORDER if key in config}
         return {key: value for key, value in ordered.items() if value not in ({}, [])}
 
+    def makes_vhost(self, config: Config) -> bool:
+        """Return whether the vhost itself is what the config would manage."""
+        return self.vhost != DEFAULT_VHOST and "vhost_settings" not in config
+
     def _listed(self, key: str) -> list[Listed]:
-        return self.definitions.within[self.vhost][key]
+        return self.had.within[self.vhost][key]
 
     def _leave(self, title: str, reason: str) -> None:
         self.left.append(Left(title=title, vhost=self.vhost, reason=reason))
@@ -207,7 +215,7 @@ class _Vhost:
         """Return `exists` for a vhost with settings that not every plugin can write."""
         if self.vhost == DEFAULT_VHOST:
             return {}
-        described = self.definitions.vhosts[self.vhost]
+        described = self.had.vhosts[self.vhost]
         own = {**described, **(described.get("metadata") or {})}
         stated = [
             key
@@ -254,6 +262,8 @@ class _Vhost:
                 self.brokers_own["queues of federation links and shovels"] += 1
             elif odd := _odd(one):
                 self._leave(inventory.title("queue", name), odd)
+            elif one.get(definitions.READ_BY_PLUGIN):
+                self._leave(inventory.title("queue", name), _READ_BY_PLUGIN)
             else:
                 typed = TYPE_ARGUMENT in arguments
                 stated = {
@@ -266,7 +276,7 @@ class _Vhost:
                 yield name, _without_defaults(_folded(stated), Queue)
 
     def _default_type(self) -> str:
-        described = self.definitions.vhosts[self.vhost]
+        described = self.had.vhosts[self.vhost]
         stated = {**described, **(described.get("metadata") or {})}.get("default_queue_type")
         return str(stated) if stated in (*QueueType,) else QueueType.CLASSIC.value
 
@@ -348,7 +358,7 @@ class _Vhost:
         Raises:
             UnsayableError: It is against the vhost itself.
         """
-        version = self.definitions.version
+        version = self.had.version
         stack = read(config, broker={"version": version} if version else None)
         findings = [one for one in stack.errors if one.rule is SHAPE]
         if not findings:  # else the rules would miss what is not understood

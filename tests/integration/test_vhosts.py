@@ -111,7 +111,8 @@ def others_make(stack: Stack, vhost: str) -> dict[str, tuple[str, dict[str, Any]
     """Return by its title one object of every kind, and how it is made."""
     user = f"{vhost}-guest"
     management(stack.broker).request("PUT", f"/users/{user}", {"password": "x", "tags": ""})
-    uri = {"src-uri": "amqp://", "dest-uri": "amqp://", "src-queue": "a", "dest-queue": "b"}
+    nowhere = "amqp://127.0.0.1:1"  # a shovel that connects would declare its queues
+    uri = {"src-uri": nowhere, "dest-uri": nowhere, "src-queue": "a", "dest-queue": "b"}
     nothing = {"configure": "", "write": "", "read": ""}
     rule = {"pattern": "^theirs", "definition": {"max-length": 3}}
     return {
