@@ -253,6 +253,17 @@ def test_what_plugins_make_for_clients_is_left_out(of, section, one, what):
         ("parameters", {"component": "odd", "name": "s", "value": {}}, "odd s", "nothing here"),
         (
             "bindings",
+            {
+                "source": "events",
+                "destination": "orders",
+                "destination_type": "queue",
+                "routing_key": "undefined",
+            },
+            "binding events -[undefined]-> orders",
+            "no routing key at all",
+        ),
+        (
+            "bindings",
             {"source": "nobody", "destination": "orders", "destination_type": "queue"},
             "binding nobody -[]-> orders",
             "left alone",

@@ -76,6 +76,11 @@ _NUMBERS = (
     "numbers in its arguments have other AMQP types than the provider writes, which would make a "
     "second binding"
 )
+_NO_KEY = "undefined"
+_WITHOUT_KEY = (
+    "it may have no routing key at all, as after an import of definitions without one: the broker "
+    "lists that as a key, and would take the provider's for a second binding"
+)
 _READ_BY_PLUGIN = (
     "a plugin such as a shovel consumes it within the broker, and the provider cannot read such a "
     "queue back"
@@ -321,6 +326,8 @@ class _Vhost:
                 self.brokers_own["bindings"] += 1
             elif not (_has(config, "exchange", source) and _has(config, kind, destination)):
                 self._leave(title, _ENDS)
+            elif key == _NO_KEY:
+                self._leave(title, _WITHOUT_KEY)
             elif one.get(numbers.OTHERS):
                 self._leave(title, _NUMBERS)
             else:
