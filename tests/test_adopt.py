@@ -442,7 +442,7 @@ def test_a_queue_that_a_plugin_consumes_is_left_alone(of):
 def test_an_exclusive_queue_is_not_looked_at(of):
     had = of(SHOP)
     listed = had.within["shop"]["queues"]
-    exclusive = {"name": "mine", "vhost": "shop", "exclusive": True}
+    exclusive = {"name": "mine", "vhost": "shop", "exclusive": True, "arguments": {}}
     within = {"shop": {**had.within["shop"], "queues": [*listed, exclusive]}}
     assert "mine" not in said(replace(had, within=within)).topology["queues"]
 
@@ -539,6 +539,83 @@ def test_a_terraform_state_is_read(of, form):
     assert "secret" not in str(said(had))
 
 
+@pytest.mark.parametrize(
+    "topology",
+    [
+        {"queues": {"q": {"type": "stream", "arguments": {"x-max-age": "1M"}}}},
+        {"queues": {"q": {"type": "classic", "arguments": {"x-delivery-limit": 3}}}},
+        {"queues": {"q": {"arguments": {"x-dead-letter-exchange": "nowhere"}}}},
+        *(
+            {
+                "queues": {"q": {}},
+                "exchanges": {"e": {}},
+                "policies": {"p": {"pattern": pattern, "definition": {"max-length": 1}}},
+            }
+            for pattern in ("^q.*$", "^q", "^.$", "^(q|other)$", "^(q|e)$")
+        ),
+    ],
+)
+def test_nothing_is_proposed_that_would_be_refused_or_mean_something_else(topology):
+    stack = read({"vhost": "v", **topology})
+    assert [*proposals.propose("topology", stack.whole["topology"])] == []
+
+
+def test_a_policy_for_a_choice_of_names_is_proposed(of):
+    policy = {"pattern": r"^(a\.b|c)$", "definition": {"max-length": 1}}
+    stack = read({"vhost": "v", "queues": {"a.b": {}, "c": {}}, "policies": {"p": policy}})
+    (proposal,) = proposals.propose("topology", stack.whole["topology"])
+    assert proposal.instead == 'settings of "a.b, c"'
+
+
+def test_what_nothing_here_declares_is_left_alone_and_named(of, tmp_path):
+    state = {"terraform_version": "1", "values": {"root_module": {"resources": []}}}
+    state["values"]["root_module"]["resources"] = [
+        *TERRAFORM,
+        terraform_resource("super_stream", name="clicks", vhost="shop"),
+    ]
+    assert "nothing here" in reasons(of(state))["super-stream clicks"]
+    file = tmp_path / "operator.yaml"
+    file.write_text(f"{OPERATOR}---\n{SUPER_STREAM}---\n{CLUSTER}")
+    left = reasons(definitions.from_file(file, "operator.yaml"))
+    assert "nothing here" in left["SuperStream clicks"]
+    assert not any("RabbitmqCluster" in title for title in left)
+
+
+def test_a_list_as_kubectl_writes_it_is_read(tmp_path):
+    items = [one for one in yaml.safe_load_all(OPERATOR) if one]
+    file = tmp_path / "operator.yaml"
+    file.write_text(yaml.safe_dump({"apiVersion": "v1", "kind": "List", "items": items}))
+    assert said(definitions.from_file(file, "operator.yaml")).topology == FROM_TERRAFORM
+
+
+def test_an_operator_policy_of_a_file_of_one_vhost_is_said(of):
+    parameter = SHOP["parameters"][0]
+    held = {
+        "queues": [{"name": "q"}],
+        "parameters": [{key: parameter[key] for key in ("component", "name", "value")}],
+    }
+    assert "cap" in said(of(held, "v")).topology["operator_policies"]
+
+
+def test_what_is_in_a_vhost_that_a_file_does_not_list_is_said(of):
+    held = {**SHOP, "queues": [*SHOP["queues"], {"name": "q", "vhost": "unlisted"}]}
+    assert list(said(of(held)).topology["vhosts"]) == ["shop", "unlisted"]
+
+
+def test_topic_permissions_of_the_own_user_are_named(of):
+    assert "topic permissions app" in reasons(of(SHOP), "app")
+
+
+SUPER_STREAM = """\
+apiVersion: rabbitmq.com/v1alpha1
+kind: SuperStream
+spec: {name: clicks, vhost: shop, partitions: 3}
+"""
+CLUSTER = """\
+apiVersion: rabbitmq.com/v1beta1
+kind: RabbitmqCluster
+spec: {replicas: 3}
+"""
 OPERATOR = """
 apiVersion: rabbitmq.com/v1beta1
 kind: Vhost

@@ -51,9 +51,14 @@ class Definitions:
     """By name: what each is itself, its ``limits`` included."""
     users: tuple[str, ...]
     within: Mapping[str, Mapping[str, list[Listed]]]
-    """By vhost, and by one of `LISTS`."""
+    """By vhost, and by one of `LISTS`; arguments are mappings, whatever the source has for none."""
     cluster_wide: int
     """How many global parameters there are."""
+
+    @property
+    def broker(self) -> dict[str, str] | None:
+        """The value of `rabbit-topology:broker` that says its version, where it is known."""
+        return None if self.version is None else {"version": self.version}
 
 
 def live(management: Management, report: Callable[[str], None]) -> Definitions:
@@ -122,24 +127,23 @@ def from_file(file: Path, name: str, vhost: str | None = None) -> Definitions:
     parameters = _mappings(held, "parameters")
     lists: dict[str, list[Listed]] = {key: _mappings(held, key) for key in LISTS}
     lists["operator_policies"] += [
-        {"vhost": one.get("vhost"), "name": one.get("name"), **_unpaired(one["value"])}
+        {**one, **_unpaired(one.get("value"))}
         for one in parameters
         if one.get("component") == _OPERATOR_POLICY
     ]
     lists["parameters"] = [*_own_parameters(parameters)]
-    named = {str(one.get("name")): one for one in _mappings(held, "vhosts")}
-    if not whole:
-        named = {str(vhost): {"name": vhost}}
     limits = {
         one.get("vhost", vhost): one.get("value", {})
         for one in parameters
         if one.get("component") == _LIMITS
     }
+    # What is in a vhost that is not listed is there as well: nothing is left out without a word.
+    inside = {str(one["vhost"]) for those in lists.values() for one in those if "vhost" in one}
+    named: dict[str, Listed] = {
+        name: {"name": name} for name in sorted(inside if whole else {str(vhost)})
+    }
+    named |= {str(one.get("name")): one for one in _mappings(held, "vhosts")}
     vhosts = {one: {**described, "limits": limits.get(one, {})} for one, described in named.items()}
-    if whole and not named:
-        # Of a part of a broker: what it says of its vhosts is what is in them.
-        inside = {str(one["vhost"]) for those in lists.values() for one in those if "vhost" in one}
-        vhosts = {one: {"name": one, "limits": limits.get(one, {})} for one in sorted(inside)}
     version = held.get("rabbitmq_version") or held.get("rabbit_version")
     return Definitions(
         source=name,
@@ -160,8 +164,8 @@ def _held(file: Path, name: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise TopologyError(f"{name}: it is not text in UTF-8") from None
     if file.suffix in (".yaml", ".yml"):
-        documents = [one for one in _documents(text, name) if operator.looks_right(one)]
-        held: Any = operator.as_definitions(documents) if documents else None
+        resources = operator.resources(_documents(text, name))
+        held: Any = operator.as_definitions(resources) if resources else None
     else:
         try:
             held = json.loads(text)
@@ -249,8 +253,14 @@ def _by_vhost(
         for one in those:
             vhost = one.get("vhost", only if only is not None else DEFAULT_VHOST)
             if vhost in within:
-                within[vhost][key].append(one)
+                within[vhost][key].append({**one, "arguments": _arguments(one)})
     return within
+
+
+def _arguments(one: Listed) -> Listed:
+    # An export of an older broker may have a list where there are none.
+    arguments = one.get("arguments")
+    return arguments if isinstance(arguments, dict) else {}
 
 
 def _mappings(held: Mapping[str, Any], key: str) -> list[Listed]:

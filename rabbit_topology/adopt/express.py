@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,7 @@ _FREE = {
 }
 """Arguments that a key of the config stands for: written so, nothing changes on the broker."""
 
+_OWN_USER = "the stack connects as this user"
 _ARE_TEXT = "the provider sends only text as an argument of an exchange"
 _ENDS = "it is bound to what is left alone"
 _NUMBERS = (
@@ -148,9 +149,10 @@ def express(
         try:
             config = work.express()
         except UnsayableError as error:
-            whole.left.append(Left(title=f"vhost {vhost}", vhost=vhost, reason=str(error)))
+            whole.left.append(Left(title=f"vhost {vhost}", vhost="", reason=str(error)))
         else:
-            if config.keys() - {"vhost", "vhost_settings"} or work.makes_vhost(config):
+            makes_vhost = vhost != DEFAULT_VHOST and "vhost_settings" not in config
+            if makes_vhost or config.keys() - {"vhost", "vhost_settings"}:
                 whole.topologies[vhost] = config
             whole.left += work.left
             whole.brokers_own += work.brokers_own
@@ -199,10 +201,6 @@ class _Vhost:
         ordered = {key: config[key] for key in _ORDER if key in config}
         return {key: value for key, value in ordered.items() if value not in ({}, [])}
 
-    def makes_vhost(self, config: Config) -> bool:
-        """Return whether the vhost itself is what the config would manage."""
-        return self.vhost != DEFAULT_VHOST and "vhost_settings" not in config
-
     def _listed(self, key: str) -> list[Listed]:
         return self.had.within[self.vhost][key]
 
@@ -231,12 +229,13 @@ class _Vhost:
             stated.append("default_queue_type")
         if not stated:
             return {}
-        self._leave(f"vhost {self.vhost}", f"others keep what it says of {', '.join(stated)}")
+        reason = f"others keep what it says of {', '.join(stated)}"
+        self.left.append(Left(title=f"vhost {self.vhost}", vhost="", reason=reason))
         return {"vhost_settings": {"exists": True}}
 
     def _exchanges(self) -> Iterator[tuple[str, Config]]:
         for one in self._listed("exchanges"):
-            name, arguments = str(one.get("name")), _mapping(one.get("arguments"))
+            name, arguments = str(one.get("name")), one["arguments"]
             title = inventory.title("exchange", name)
             if not one.get("name") or name.startswith(_OWN) or _PURPOSE in arguments:
                 self.brokers_own["exchanges"] += 1
@@ -258,7 +257,7 @@ class _Vhost:
     def _queues(self) -> Iterator[tuple[str, Config]]:
         by_default = self._default_type()
         for one in self._listed("queues"):
-            name, arguments = str(one.get("name")), dict(_mapping(one.get("arguments")))
+            name, arguments = str(one.get("name")), dict(one["arguments"])
             if one.get("exclusive") or name.startswith(_SERVER_NAMED):
                 self.brokers_own["server-named or exclusive queues"] += 1
             elif name.startswith(_SESSIONS):
@@ -300,7 +299,7 @@ class _Vhost:
         for one in self._listed("permissions"):
             name = str(one.get("user"))
             if name == self.own_user:
-                self._leave(f"permissions {name}", "the stack connects as this user")
+                self._leave(f"permissions {name}", _OWN_USER)
                 continue
             allowed = {key: one.get(key, "") for key in ("configure", "write", "read")}
             stated = _without_defaults(allowed, Permissions)
@@ -308,6 +307,7 @@ class _Vhost:
         for one in self._listed("topic_permissions"):
             name = str(one.get("user"))
             if name == self.own_user:
+                self._leave(f"topic permissions {name}", _OWN_USER)
                 continue
             topics = users.setdefault(name, {"exists": True}).setdefault("topic_permissions", {})
             topics[str(one.get("exchange"))] = {key: one.get(key, "") for key in ("write", "read")}
@@ -316,27 +316,25 @@ class _Vhost:
     def _routes(self, config: Config) -> Iterator[Config]:
         """Yield every binding of the config's ends as one of the config, with one routing key."""
         for one in self._listed("bindings"):
-            source, key = str(one.get("source", "")), str(one.get("routing_key", ""))
             kind = "queue" if one.get("destination_type", "queue") == "queue" else "exchange"
-            destination = str(one.get("destination"))
-            title = f"binding {source} -[{key}]-> {destination}"
-            if not source:
-                self.brokers_own["bindings"] += 1  # of every queue to the default exchange
-            elif kind == "queue" and destination.startswith((_SERVER_NAMED, *_SESSIONS)):
+            route: Config = {
+                "source": str(one.get("source", "")),
+                kind: str(one.get("destination")),
+                "routing_key": str(one.get("routing_key", "")),
+                "arguments": dict(one["arguments"]),
+            }
+            if not route["source"] or route.get("queue", "").startswith(
+                (_SERVER_NAMED, *_SESSIONS)
+            ):  # of every queue to the default exchange, or of a client's own queue
                 self.brokers_own["bindings"] += 1
-            elif not (_has(config, "exchange", source) and _has(config, kind, destination)):
-                self._leave(title, _ENDS)
-            elif key == _NO_KEY:
-                self._leave(title, _WITHOUT_KEY)
+            elif not _has_ends(config, route):
+                self._leave(_title(route), _ENDS)
+            elif route["routing_key"] == _NO_KEY:
+                self._leave(_title(route), _WITHOUT_KEY)
             elif one.get(numbers.OTHERS):
-                self._leave(title, _NUMBERS)
+                self._leave(_title(route), _NUMBERS)
             else:
-                yield {
-                    "source": source,
-                    kind: destination,
-                    "routing_key": key,
-                    "arguments": dict(_mapping(one.get("arguments"))),
-                }
+                yield route
 
     def _refuse(self, config: Config, routes: list[Config]) -> None:
         """Take out what the config's rules refuse, until they refuse nothing."""
@@ -353,8 +351,7 @@ class _Vhost:
             kept = [route for index, route in enumerate(routes) if index not in gone]
             routes.clear()
             for route in kept:
-                kind = "queue" if "queue" in route else "exchange"
-                if _has(config, "exchange", route["source"]) and _has(config, kind, route[kind]):
+                if _has_ends(config, route):
                     routes.append(route)
                 else:
                     self._leave(_title(route), _ENDS)
@@ -365,8 +362,7 @@ class _Vhost:
         Raises:
             UnsayableError: It is against the vhost itself.
         """
-        version = self.had.version
-        stack = read(config, broker={"version": version} if version else None)
+        stack = read(config, broker=self.had.broker)
         findings = [one for one in stack.errors if one.rule is SHAPE]
         if not findings:  # else the rules would miss what is not understood
             own = rules_services.own_user_problems(stack.whole, self.own_user)
@@ -407,9 +403,12 @@ def _title(route: Config) -> str:
     return f"binding {route['source']} -[{route['routing_key']}]-> {destination}"
 
 
-def _has(config: Config, kind: str, name: str) -> bool:
-    """Return whether a binding may have this end."""
-    return name in config[f"{kind}s"] or (kind == "exchange" and name in PREDECLARED_EXCHANGES)
+def _has_ends(config: Config, route: Config) -> bool:
+    """Return whether a config may have a binding between these."""
+    exchanges = [route[key] for key in ("source", "exchange") if key in route]
+    if not all(one in config["exchanges"] or one in PREDECLARED_EXCHANGES for one in exchanges):
+        return False
+    return "queue" not in route or route["queue"] in config["queues"]
 
 
 def _folded(stated: Config) -> Config:
@@ -431,11 +430,6 @@ def _odd(one: Listed) -> str | None:
         if not isinstance(one.get(key, False), bool):
             return _ODD.format(meaning)
     return None
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    # An export of an older broker may have a list where there are none.
-    return value if isinstance(value, dict) else {}
 
 
 def _without_defaults(stated: Config, model: Any) -> Config:

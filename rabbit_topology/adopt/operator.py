@@ -13,25 +13,35 @@ from rabbit_topology.model import DEFAULT_VHOST
 
 _GROUP = "rabbitmq.com/"
 
+_CLUSTER = "RabbitmqCluster"
+"""Of the other operator: the broker itself."""
 
-def looks_right(document: object) -> bool:
-    """Return whether a YAML document is one of the operator's resources."""
-    return (
-        isinstance(document, dict)
-        and str(document.get("apiVersion", "")).startswith(_GROUP)
-        and isinstance(document.get("spec"), dict)
-    )
+_COMPONENTS = {"Shovel": "shovel", "Federation": "federation-upstream"}
+
+
+def resources(documents: Iterable[object]) -> list[Mapping[str, Any]]:
+    """Return the operator's resources among YAML documents, each alone or in a `List`."""
+    listed: list[Mapping[str, Any]] = []
+    for document in documents:
+        if not isinstance(document, dict):
+            continue
+        if isinstance(document.get("items"), list):
+            listed += resources(document["items"])
+        elif (
+            str(document.get("apiVersion", "")).startswith(_GROUP)
+            and document.get("kind") != _CLUSTER
+            and isinstance(document.get("spec"), dict)
+        ):
+            listed.append(document)
+    return listed
 
 
 def as_definitions(documents: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what the resources are, as a definitions file has it."""
-    lists: dict[str, list[dict[str, Any]]] = {}
+    lists: dict[str, list[dict[str, Any]]] = {"vhosts": []}
     for document in documents:
         for key, one in _objects(str(document.get("kind")), document):
             lists.setdefault(key, []).append(one)
-    inside = {one["vhost"] for those in lists.values() for one in those if "vhost" in one}
-    known = {one["name"] for one in lists.get("vhosts", ())}
-    lists.setdefault("vhosts", []).extend({"name": name} for name in sorted(inside - known))
     return dict(lists)
 
 
@@ -48,7 +58,8 @@ def _objects(kind: str, document: Mapping[str, Any]) -> Iterator[tuple[str, dict
         case "Vhost":
             yield "vhosts", {"name": spec.get("name"), "tags": spec.get("tags") or []}
         case "User":
-            yield "users", {"name": _name(document)}
+            # The operator makes up a name where no secret gives one.
+            yield "users", {"name": (document.get("metadata") or {}).get("name")}
         case "Exchange":
             yield "exchanges", {**named, **flags, "type": spec.get("type", "direct")}
         case "Queue":
@@ -77,20 +88,10 @@ def _objects(kind: str, document: Mapping[str, Any]) -> Iterator[tuple[str, dict
                 yield "policies", {**named, **policy}
             else:
                 yield "parameters", {**named, "component": "operator_policy", "value": policy}
-        case "Permission":
-            allowed = spec.get("permissions") or {}
+        case "Permission" | "TopicPermission":
             user = spec.get("user") or (spec.get("userReference") or {}).get("name")
-            yield "permissions", {"user": user, "vhost": vhost, **allowed}
-        case "TopicPermission":
-            topics = spec.get("permissions") or {}
-            user = spec.get("user") or (spec.get("userReference") or {}).get("name")
-            yield "topic_permissions", {"user": user, "vhost": vhost, **topics}
-        case "Shovel":
-            yield "parameters", {**named, "component": "shovel", "value": {}}
-        case "Federation":
-            yield "parameters", {**named, "component": "federation-upstream", "value": {}}
-
-
-def _name(document: Mapping[str, Any]) -> object:
-    """Return a user's name, which the operator makes up where no secret gives one."""
-    return (document.get("metadata") or {}).get("name")
+            key = "permissions" if kind == "Permission" else "topic_permissions"
+            yield key, {"user": user, "vhost": vhost, **(spec.get("permissions") or {})}
+        case _:
+            component = _COMPONENTS.get(kind, kind)
+            yield "parameters", {**named, "component": component, "value": {}}

@@ -78,13 +78,12 @@ def _typed(arguments: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _route(one: Listed) -> tuple[object, ...]:
-    arguments = one.get("arguments")
     return (
         str(one.get("source", "")),
         "queue" if one.get("destination_type", "queue") == "queue" else "exchange",
         str(one.get("destination")),
         str(one.get("routing_key", "")),
-        _typed(arguments if isinstance(arguments, dict) else {}),
+        _typed(one["arguments"]),
     )
 
 
@@ -117,9 +116,8 @@ _BARE: Mapping[str, Any] = {
 def _objects(within: Mapping[str, list[Listed]]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for key, kind in _KINDS.items():
         for one in within[key]:
-            arguments = one.get("arguments")
             plain = {"durable": True, "auto_delete": False, "apply-to": "all", "priority": 0}
-            whole = {**plain, **one, "arguments": arguments if isinstance(arguments, dict) else {}}
+            whole = {**plain, **one}
             yield kind, str(one.get("name")), inventory.typed(whole) if kind == "queue" else whole
     for one in within["permissions"]:
         yield "permissions", str(one.get("user")), one

@@ -6,29 +6,27 @@ Nothing of it is written into the config: the literal one changes nothing on the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic import ValidationError
+
 from rabbit_topology.adopt import text
-from rabbit_topology.compiler import policies, regexes
+from rabbit_topology.compiler import patterns, policies
+from rabbit_topology.compiler.settings import BY_KEY
 from rabbit_topology.config.words import show
-from rabbit_topology.errors import path
-from rabbit_topology.model import Topology
+from rabbit_topology.errors import parts, path
+from rabbit_topology.lint import rules
+from rabbit_topology.model import Queue, Topology
 from rabbit_topology.model.units import duration_text
 
-_SETTINGS = {
-    "x-max-length": "max_length",
-    "x-max-length-bytes": "max_length_bytes",
-    "x-overflow": "overflow",
-    "x-message-ttl": "message_ttl",
-    "x-expires": "expires",
-    "x-delivery-limit": "delivery_limit",
-    "x-max-age": "max_age",
-}
-"""Arguments that a setting stands for, which a policy holds: it changes in place from then on."""
+_DURATIONS = frozenset({"message_ttl", "expires", "consumer_timeout"})
 
-_DURATIONS = frozenset({"message_ttl", "expires"})
+_LISTED = re.compile(r"\^\(?((?:[\w-]|\\.|\|)+)\)?\$")
+"""A pattern that is a name, or a choice of names: a point without a backslash is any character."""
 
 _REPLACED = "the queue is replaced once, with what it holds"
 
@@ -56,19 +54,10 @@ def propose(root: str, topology: Topology) -> Iterator[Proposal]:
         root: The config path that its topology stands at.
         topology: As it was adopted.
     """
-    for name, queue in topology.queues.items():
-        arguments = queue.arguments
-        settings = {
-            _SETTINGS[key]: _shown(_SETTINGS[key], value)
-            for key, value in arguments.items()
-            if key in _SETTINGS
-        }
-        if "x-dead-letter-exchange" in arguments:
-            target: dict[str, Any] = {"exchange": arguments["x-dead-letter-exchange"]}
-            if "x-dead-letter-routing-key" in arguments:
-                target["routing_key"] = arguments["x-dead-letter-routing-key"]
-            settings["dead_letter"] = target
-        if settings:
+    shorter = {name: _shorter(queue) for name, queue in topology.queues.items()}
+    refused = _refused(topology, shorter)
+    for name, settings in shorter.items():
+        if settings and name not in refused:
             yield Proposal(
                 path=f"{root}.{path('queues', name)}",
                 instead=text.flow(settings) + " instead of arguments",
@@ -86,25 +75,59 @@ def propose(root: str, topology: Topology) -> Iterator[Proposal]:
     yield from _policies(root, topology)
 
 
+def _shorter(queue: Queue) -> dict[str, Any]:
+    """Return the settings that could stand for arguments of a queue."""
+    settings: dict[str, Any] = {}
+    for argument, value in queue.arguments.items():
+        key = argument.removeprefix("x-").replace("-", "_")
+        known = BY_KEY.get(argument.removeprefix("x-"))
+        if known and known.in_policies and key in Queue.model_fields:
+            is_duration = key in _DURATIONS
+            settings[key] = (
+                duration_text(value) if is_duration and isinstance(value, int) else value
+            )
+    if "x-dead-letter-exchange" in queue.arguments:
+        target = {"exchange": queue.arguments["x-dead-letter-exchange"]}
+        if "x-dead-letter-routing-key" in queue.arguments:
+            target["routing_key"] = queue.arguments["x-dead-letter-routing-key"]
+        settings["dead_letter"] = target
+    return settings
+
+
+def _refused(topology: Topology, shorter: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the queues that the config would refuse with their settings."""
+    refused: set[str] = set()
+    queues: dict[str, Queue] = dict(topology.queues)
+    for name, settings in shorter.items():
+        stated = {"type": queues[name].type.value, "typed": queues[name].typed, **settings}
+        try:
+            queues[name] = Queue.model_validate_json(json.dumps(stated))
+        except ValidationError:
+            refused.add(name)
+    changed = topology.model_copy(update={"queues": queues})
+    for finding in rules.check(changed, patterns.expand(changed)):
+        match parts(finding.problem.path):
+            case ["topology", "queues", str(name), *_]:
+                refused.add(name)
+    return refused
+
+
 def _policies(root: str, topology: Topology) -> Iterator[Proposal]:
-    """Yield policies that are for declared queues alone, all of which get only this one."""
+    """Yield policies whose patterns list the names of declared queues, and nothing else."""
     for name, policy in topology.policies.items():
-        if not (policy.pattern.startswith("^") and policy.pattern.endswith("$")):
-            continue
+        listed = _LISTED.fullmatch(policy.pattern)
+        names = [re.sub(r"\\(.)", r"\1", one) for one in listed[1].split("|")] if listed else []
         members = [
             target
             for target in policies.objects(topology)
-            if target.takes(policy.apply_to) and regexes.matches(policy.pattern, target.name)
+            if target.name in names and target.takes(policy.apply_to)
         ]
-        if members and all(target.kind == "queues" for target in members):
-            listed = ", ".join(sorted(target.name for target in members))
+        if names and {("queues", name) for name in names} == {
+            (target.kind, target.name) for target in members
+        }:
             yield Proposal(
                 path=f"{root}.{path('policies', name)}",
-                instead=f"settings of {show(listed)}",
+                instead=f"settings of {show(', '.join(sorted(names)))}",
                 gain="what applies to a queue stands with it",
                 cost="another policy takes its place, and nothing is replaced",
             )
-
-
-def _shown(setting: str, value: Any) -> Any:
-    return duration_text(value) if setting in _DURATIONS and isinstance(value, int) else value

@@ -25,31 +25,25 @@ def looks_right(held: object) -> bool:
 
 def as_definitions(held: Mapping[str, Any]) -> dict[str, Any]:
     """Return what the provider's resources in a state are, as a definitions file has it."""
-    lists: dict[str, list[dict[str, Any]]] = {}
-    for type_, values in _resources(held):
-        for key, one in _objects(type_, values):
-            lists.setdefault(key, []).append(one)
-    inside = {one["vhost"] for those in lists.values() for one in those if "vhost" in one}
-    known = {one["name"] for one in lists.get("vhosts", ())}
-    lists.setdefault("vhosts", []).extend({"name": name} for name in sorted(inside - known))
+    lists: dict[str, list[dict[str, Any]]] = {"vhosts": []}
+    for one, values in _resources(held):
+        if one.get("mode", "managed") == "managed" and one["type"].startswith(_PREFIX):
+            for key, listed in _objects(one["type"].removeprefix(_PREFIX), values):
+                lists.setdefault(key, []).append(listed)
     return dict(lists)
 
 
-def _resources(held: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield type and values of every resource of the provider."""
-    if "values" in held:
-        modules = [held["values"].get("root_module", {})]
-        while modules:
-            module = modules.pop()
-            modules += module.get("child_modules", ())
-            for one in module.get("resources", ()):
-                if one.get("mode", "managed") == "managed" and one["type"].startswith(_PREFIX):
-                    yield one["type"].removeprefix(_PREFIX), one.get("values", {})
-        return
+def _resources(held: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
+    """Yield every resource of a state, and its values."""
     for one in held.get("resources", ()):
-        if one.get("mode", "managed") == "managed" and one["type"].startswith(_PREFIX):
-            for instance in one.get("instances", ()):
-                yield one["type"].removeprefix(_PREFIX), instance.get("attributes", {})
+        for instance in one.get("instances", ()):
+            yield one, instance.get("attributes", {})
+    modules = [held.get("values", {}).get("root_module", {})]
+    while modules:
+        module = modules.pop()
+        modules += module.get("child_modules", ())
+        for one in module.get("resources", ()):
+            yield one, one.get("values", {})
 
 
 def _objects(type_: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -86,10 +80,8 @@ def _objects(type_: str, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[
         case "topic_permissions":
             for one in values.get("permissions") or ():
                 yield "topic_permissions", {**_of_user(values), **one}
-        case "shovel":
-            yield "parameters", {**named, "component": "shovel", "value": {}}
-        case "federation_upstream":
-            yield "parameters", {**named, "component": "federation-upstream", "value": {}}
+        case _:  # a shovel, an upstream, or what nothing here declares
+            yield "parameters", {**named, "component": type_.replace("_", "-"), "value": {}}
 
 
 def _first(values: Mapping[str, Any], key: str) -> Mapping[str, Any]:

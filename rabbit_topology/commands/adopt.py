@@ -27,8 +27,8 @@ from rabbit_topology.broker.inventory import Inventory
 from rabbit_topology.broker.management import Management
 from rabbit_topology.commands import brokers
 from rabbit_topology.config import provider_settings
+from rabbit_topology.config.stack import Stack
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.lint.reading import read
 from rabbit_topology.model.units import milliseconds
 
 _NOUNS = {
@@ -89,13 +89,15 @@ def adopt(
     said = express.express(had, definitions.of_vhosts(had, vhost or ()), own_user)
     if not said.topologies:
         raise TopologyError(f"nothing of {had.source} can be said:\n" + "\n".join(_left(said)))
-    equal = _proven(had, said, api)
+    config = brokers.config(had, said)
+    config.check()
+    equal = _proven(had, config, api)
     _write(output, text.document(said.topology, _comments(had, said)))
     typer.echo(f"{output}: {equal:,} objects of {had.source}, each as it is there")
     for line in _summary(said):
         typer.echo(f"  {line}")
     if fold:
-        _echo("could be said otherwise; nothing of it is written:", _folds(said))
+        _echo("could be said otherwise; nothing of it is written:", _folds(config))
     if api and seconds:
         seen = watch.watch(api, said.topologies, seconds, brokers.progress)
         _echo(f"services that would do, by what was seen in {watch_}:", _services(seen))
@@ -108,9 +110,9 @@ def _echo(title: str, lines: Iterable[str]) -> None:
         typer.echo(f"  {line}")
 
 
-def _folds(said: Expressed) -> Iterator[str]:
-    whole = read(said.topology).whole
-    proposed = [str(one) for root in whole for one in proposals.propose(root, whole[root])]
+def _folds(config: Stack) -> Iterator[str]:
+    whole = config.whole.items()
+    proposed = [str(one) for root, topology in whole for one in proposals.propose(root, topology)]
     yield from proposed or ["nothing"]
 
 
@@ -142,11 +144,8 @@ def _ask(username: str) -> str:
     return str(typer.prompt(f"password of {username}", hide_input=True, err=True))
 
 
-def _proven(had: Definitions, said: Expressed, api: Management | None) -> int:
+def _proven(had: Definitions, config: Stack, api: Management | None) -> int:
     """Return how many objects are as they are declared: all, by what `pulumi up` will look at."""
-    version = {"version": had.version} if had.version else None
-    config = read(said.topology, broker=version)
-    config.check()
     there = None
     if api:
         # Only here: it loads what speaks AMQP.
@@ -180,7 +179,7 @@ def _comments(had: Definitions, said: Expressed) -> Iterator[str]:
 
 def _left(said: Expressed) -> Iterator[str]:
     for one in said.left:
-        where = f" of vhost {one.vhost}" if one.vhost and not one.title.startswith("vhost ") else ""
+        where = f" of vhost {one.vhost}" if one.vhost else ""
         yield f"  {one.title}{where}: {one.reason}"
 
 
@@ -209,9 +208,10 @@ def _next(output: Path, stack: str | None, api: Management | None) -> Iterator[s
     """Yield what to do then; write the stack's file where that is asked for."""
     endpoint = api.endpoint if api else "http://localhost:15672"
     username = api.username if api else "NAME"
+    keys = {one.argument: one.path for one in provider_settings.NEEDED}
     config = {
-        provider_settings.SETTINGS[0].path: endpoint,
-        provider_settings.SETTINGS[1].path: username,
+        keys["endpoint"]: endpoint,
+        keys["username"]: username,
         "rabbit-topology:base": output.as_posix(),
     }
     own = Path(f"Pulumi.{stack}.yaml")
@@ -223,6 +223,6 @@ def _next(output: Path, stack: str | None, api: Management | None) -> Iterator[s
     else:
         yield f"pulumi stack init{named}"
         yield from (f"pulumi config set {key} {value}" for key, value in config.items())
-    yield "pulumi config set --secret rabbitmq:password"
+    yield f"pulumi config set --secret {keys['password']}"
     yield "pulumi preview    # says how many objects it adopts"
     yield "pulumi up"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from rabbit_topology.adopt import definitions, express
 from rabbit_topology.adopt.definitions import Definitions
+from rabbit_topology.adopt.express import Expressed
 from rabbit_topology.broker.management import Management
 from rabbit_topology.config import provider_settings
 from rabbit_topology.config.stack import Stack
@@ -64,7 +65,7 @@ def stack(where: Path) -> Stack:
     """
     had = _read(where)
     said = express.express(had, definitions.of_vhosts(had, ()))
-    return _stack(had, said)
+    return config(had, said)
 
 
 def findings(where: Path) -> list[Finding]:
@@ -75,19 +76,24 @@ def findings(where: Path) -> list[Finding]:
     """
     had = _read(where)
     said = express.express(had, definitions.of_vhosts(had, ()), with_refused=True)
-    return lint.check(_stack(had, said))
+    return lint.check(config(had, said))
+
+
+def config(had: Definitions, said: Expressed) -> Stack:
+    """Return what was expressed, as the config's own rules see it.
+
+    Raises:
+        TopologyError: There is nothing in it.
+    """
+    if not said.topologies:
+        raise TopologyError(f"{had.source} has nothing that a config can say")
+    return read(said.topology, broker=had.broker)
 
 
 def progress(text: str) -> None:
     """Say how far a broker was read, where somebody is looking."""
     if sys.stderr.isatty():
         print(text, file=sys.stderr)
-
-
-def _stack(had: Definitions, said: express.Expressed) -> Stack:
-    if not said.topologies:
-        raise TopologyError(f"{had.source} has no vhost")
-    return read(said.topology, broker={"version": had.version} if had.version else None)
 
 
 def _read(where: Path) -> Definitions:

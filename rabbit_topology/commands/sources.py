@@ -81,7 +81,8 @@ def pair(old: str, new: str) -> tuple[Stack, Stack]:
         TopologyError: One of them cannot be read.
         ConfigError: One of them is not a topology.
     """
-    plain = next((name for name in (new, old) if not name.startswith(GIT)), None)
+    files = (name for name in (new, old) if not name.startswith(GIT) and name != brokers.LIVE)
+    plain = next(files, None)
     here = _named(plain) if plain is not None else None
     return _either(old, here), _either(new, here)
 

@@ -1,7 +1,7 @@
 """
 All that can be said about a stack's config without a broker: what is wrong, and what is risky.
 
-Pure: from what `parse.read` returns to findings, sorted as they were found.
+Pure: from what `reading.read` returns to findings, sorted as they were found.
 """
 
 from __future__ import annotations
