@@ -80,22 +80,27 @@ def seed(broker: Broker, vhost: str) -> None:
         put(f"/policies/{vhost}/lazy", with_boolean)
 
 
-def adopt(stack: Stack, *arguments: str) -> str:
-    """Run the command in the stack's folder; return what it prints."""
+def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command in the stack's folder, with the broker in its environment."""
     broker = stack.broker
     reached = {
         "RABBITMQ_ENDPOINT": broker.endpoint,
         "RABBITMQ_USERNAME": broker.username,
         "RABBITMQ_PASSWORD": broker.password,
     }
-    ended = subprocess.run(
-        [sys.executable, "-m", "rabbit_topology", "adopt", *arguments],
+    return subprocess.run(
+        [sys.executable, "-m", "rabbit_topology", *arguments],
         cwd=stack.folder,
         env={**stack.env, **reached, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
     )
+
+
+def adopt(stack: Stack, *arguments: str) -> str:
+    """Adopt the stack's broker; return what is printed."""
+    ended = command(stack, "adopt", *arguments)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
 
@@ -165,19 +170,7 @@ def test_lint_reads_a_broker_that_is_there(adopted: Stack, vhost: str) -> None:
     with connect(broker, vhost) as connection:
         arguments = {"x-dead-letter-exchange": "nowhere"}
         connection.channel().queue_declare("dangling", durable=True, arguments=arguments)
-    reached = {
-        "RABBITMQ_ENDPOINT": broker.endpoint,
-        "RABBITMQ_USERNAME": broker.username,
-        "RABBITMQ_PASSWORD": broker.password,
-    }
-    ended = subprocess.run(
-        [sys.executable, "-m", "rabbit_topology", "lint", "--live", "--format", "json"],
-        cwd=adopted.folder,
-        env={**adopted.env, **reached, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    ended = command(adopted, "lint", "--live", "--format", "json")
     listed = json.loads(ended.stdout)
     paths = [one["path"] for one in listed["findings"] if "nowhere" in one["value"]]
     assert any("dangling" in path and vhost in path for path in paths), ended.stdout
