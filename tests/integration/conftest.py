@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stacks import Stack, start_once
+from tests.support.stacks import Stack, start_once
 from toolchain import engine
 from toolchain.broker import Broker
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.integration.clients import Consumer, Publisher
-from tests.integration.stacks import (
+from tests.support.clients import Consumer, Publisher
+from tests.support.stacks import (
     ROOT,
     Stack,
     connect,

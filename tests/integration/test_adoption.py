@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stacks import Stack, definitions, management
 from tests.integration.test_everything import SEED, everything
+from tests.support.stacks import Stack, definitions, management
 from toolchain.broker import Broker
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stacks import Result, Stack, definitions, management
+from tests.support.stacks import Result, Stack, definitions, management
 from toolchain.broker import Broker
 from toolchain.ports import free_ports
 

@@ -6,8 +6,8 @@ The full scale, 30 kills of each, is `make safety`.
 
 from __future__ import annotations
 
-from tests.integration.stacks import Stack
 from tests.safety.checkpoints import Kills
+from tests.support.stacks import Stack
 
 
 def test_killed_updates_and_destroys_are_completed_by_the_next_run(

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stacks import ROOT, Stack, connect, definitions, fill, management
 from tests.integration.test_everything import everything
 from tests.integration.test_forced import state_of
 from tests.safety import settled
+from tests.support.stacks import ROOT, Stack, connect, definitions, fill, management
 from toolchain.broker import Broker
 
 PROGRAM = """

@@ -22,7 +22,7 @@ from rabbit_topology.messages import contents, deletion
 from rabbit_topology.messages.contents import Contents
 from rabbit_topology.model import QueueType
 from rabbit_topology.safety import recovery
-from tests.integration.stacks import access_to, connect, fill, management, wait_for
+from tests.support.stacks import access_to, connect, fill, management, wait_for
 from toolchain.broker import Broker
 
 TYPES = ("classic", "quorum", "stream")

@@ -23,7 +23,7 @@ from yarl import URL
 from rabbit_topology import ProofError, parse, proof
 from rabbit_topology.broker.management import NotFoundError
 from tests.integration.conftest import VERSIONS
-from tests.integration.stacks import (
+from tests.support.stacks import (
     Result,
     Stack,
     connect,

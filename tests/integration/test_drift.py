@@ -11,8 +11,8 @@ import pika
 import pytest
 
 from rabbit_topology.broker.management import Management
-from tests.integration.stacks import Stack, connect, definitions, management, wait_for
 from tests.integration.test_everything import SEED, everything
+from tests.support.stacks import Stack, connect, definitions, management, wait_for
 from toolchain import engine
 from toolchain.broker import Broker
 

@@ -13,7 +13,7 @@ import pytest
 
 from rabbit_topology.compiler.urls import Address
 from tests.integration.conftest import VERSIONS
-from tests.integration.stacks import (
+from tests.support.stacks import (
     Result,
     Stack,
     connect,

@@ -22,7 +22,7 @@ from rabbit_topology.lint.reading import read
 from rabbit_topology.messages import contents
 from rabbit_topology.model import QueueType
 from rabbit_topology.model.versions import Version, parse
-from tests.integration.stacks import Stack, access_to, connect, fill, management, wait_for
+from tests.support.stacks import Stack, access_to, connect, fill, management, wait_for
 from toolchain.broker import Broker
 
 QUEUES = {QueueType.CLASSIC: 200, QueueType.QUORUM: 80, QueueType.STREAM: 20}

@@ -18,8 +18,8 @@ from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import contents, deletion
 from rabbit_topology.model import Queue, QueueType
 from rabbit_topology.safety import handover, limits
-from tests.integration.amqp10 import give_back_until
-from tests.integration.stacks import (
+from tests.support.amqp10 import give_back_until
+from tests.support.stacks import (
     Stack,
     access_to,
     connect,

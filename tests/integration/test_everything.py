@@ -6,8 +6,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.stacks import Stack, definitions, management
 from tests.safety import settled
+from tests.support.stacks import Stack, definitions, management
 
 SEED = "a seed of the tests"
 

@@ -17,8 +17,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rabbit_topology import parse_stack
 from rabbit_topology.model import Topology
-from tests.integration.stacks import PATIENCE_SECONDS, ROOT, Stack, definitions
 from tests.safety import settled
+from tests.support.stacks import PATIENCE_SECONDS, ROOT, Stack, definitions
 from toolchain.broker import Broker
 
 SEED = "a seed of the tests"

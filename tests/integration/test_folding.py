@@ -15,7 +15,7 @@ import pytest
 
 from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.messages import contents
-from tests.integration.stacks import Stack, access_to, connect, fill, held, management
+from tests.support.stacks import Stack, access_to, connect, fill, held, management
 
 TWO_VERSIONS = pytest.mark.parametrize("broker", ["3.10", "4.0"], indirect=True)
 HOUR = 3_600_000

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from rabbit_topology.deploy import inputs
-from tests.integration.stacks import Stack, connect, drain, fill, management, untouched
 from tests.integration.test_everything import everything
+from tests.support.stacks import Stack, connect, drain, fill, management, untouched
 
 SEED = "a seed of the tests"
 MESSAGES = 5

@@ -4,8 +4,8 @@ A policy that is forced to be replaced leaves nothing without its settings, and 
 
 from __future__ import annotations
 
-from tests.integration.stacks import Stack, connect, fill, management
 from tests.integration.test_forced import MESSAGES, small, state_of, urns
+from tests.support.stacks import Stack, connect, fill, management
 
 
 def test_a_policy_over_a_queue_that_holds_messages_is_replaced(one_stack: Stack, vhost: str):

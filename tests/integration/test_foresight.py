@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stacks import Stack, connect, fill, held, management, publishing
+from tests.support.stacks import Stack, connect, fill, held, management, publishing
 from toolchain.broker import Broker
 from toolchain.ports import free_ports
 

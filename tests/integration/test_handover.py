@@ -26,7 +26,7 @@ from rabbit_topology.safety import handover, recovery
 from rabbit_topology.safety.handover import Handover
 from rabbit_topology.safety.overlap import Overlap
 from tests.integration.conftest import VERSIONS
-from tests.integration.stacks import (
+from tests.support.stacks import (
     Stack,
     access_to,
     connect,

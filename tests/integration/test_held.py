@@ -20,9 +20,9 @@ from rabbit_topology.messages import contents, shovel
 from rabbit_topology.model import Queue, QueueType, Topology
 from rabbit_topology.safety import recovery
 from rabbit_topology.safety.handover import Handover
-from tests.integration.clients import Consumer, Publisher
 from tests.integration.conftest import VERSIONS
-from tests.integration.stacks import access_to, connect, drain, fill, held, management, wait_for
+from tests.support.clients import Consumer, Publisher
+from tests.support.stacks import access_to, connect, drain, fill, held, management, wait_for
 from toolchain.broker import Broker
 
 TYPES = (QueueType.CLASSIC, QueueType.QUORUM)

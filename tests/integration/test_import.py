@@ -14,7 +14,7 @@ from urllib.parse import quote
 import pytest
 
 from rabbit_topology.deploy import inputs
-from tests.integration.stacks import Stack, connect, fill, held, management
+from tests.support.stacks import Stack, connect, fill, held, management
 
 MESSAGES = 3
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from threading import Thread
 from typing import Any
 
-from tests.integration.clients import Publisher
-from tests.integration.stacks import Stack, connect, fill, held, wait_for, wanted
+from tests.support.clients import Publisher
+from tests.support.stacks import Stack, connect, fill, held, wait_for, wanted
 
 MESSAGES = 20
 KILLED_AFTER_SECONDS = 5.0

@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.integration.stacks import PATIENCE_SECONDS, Stack, connect, management, wait_for
+from tests.support.stacks import PATIENCE_SECONDS, Stack, connect, management, wait_for
 
 STATISTICS_SECONDS = 20
 

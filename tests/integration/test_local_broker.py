@@ -17,14 +17,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.repository import ROOT
 from toolchain import detached
 from toolchain.broker import Broker, BrokerError, answers
 from toolchain.ports import free_ports, is_free
 from toolchain.server import from_debian
 
 pytestmark = pytest.mark.integration
-
-ROOT = Path(__file__).parent.parent.parent
 
 
 def processes_of(state: Path) -> dict[int, str]:

@@ -17,12 +17,12 @@ import pika
 import pytest
 import yaml
 
-from tests.integration.stacks import drain, fill, untouched
+from tests.support.repository import ROOT
+from tests.support.stacks import drain, fill, untouched
 from toolchain import detached
 from toolchain.broker import Broker, answers
 from toolchain.ports import free_ports, is_free
 
-ROOT = Path(__file__).parent.parent.parent
 VHOST, QUEUE = "ai-dev", "inference.requests"
 
 

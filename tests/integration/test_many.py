@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tests.integration.stacks import Stack, connect
+from tests.support.stacks import Stack, connect
 
 QUEUES = 40
 

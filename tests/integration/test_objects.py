@@ -9,8 +9,8 @@ from threading import Event, Thread
 import pytest
 
 from rabbit_topology.broker.management import NotFoundError
-from tests.integration.stacks import Stack, connect, definitions, management
 from tests.integration.test_everything import SEED, everything
+from tests.support.stacks import Stack, connect, definitions, management
 
 
 def delete_everything(stack: Stack, vhost: str) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stacks import Stack, connect, drain, fill, held, management, wait_for
 from tests.safety.traffic import Consumption, Publication, Traffic, amqp_urls
+from tests.support.stacks import Stack, connect, drain, fill, held, management, wait_for
 
 RATE = 200
 MESSAGES = 20

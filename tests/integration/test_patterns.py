@@ -18,7 +18,7 @@ from rabbit_topology.compiler.urls import parse_host
 from rabbit_topology.messages import contents
 from rabbit_topology.model import QueueType
 from tests.integration.conftest import VERSIONS
-from tests.integration.stacks import (
+from tests.support.stacks import (
     PATIENCE_SECONDS,
     Stack,
     connect,

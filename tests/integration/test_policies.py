@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stacks import Stack, access_to, connect, management
+from tests.support.stacks import Stack, access_to, connect, management
 from toolchain.broker import PLUGINS, Broker
 
 QUEUES = 10

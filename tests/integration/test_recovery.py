@@ -16,7 +16,7 @@ from rabbit_topology.model import OnDelete, Queue, QueueType, Topology
 from rabbit_topology.safety import recovery
 from rabbit_topology.safety.handover import Handover
 from tests.integration.conftest import VERSIONS
-from tests.integration.stacks import (
+from tests.support.stacks import (
     Stack,
     access_to,
     connect,

@@ -12,7 +12,7 @@ import pytest
 
 from rabbit_topology.broker.access import Access, LockedError
 from rabbit_topology.compiler.urls import parse_host
-from tests.integration.stacks import Stack, connect, fill, management, publishing
+from tests.support.stacks import Stack, connect, fill, management, publishing
 from toolchain.broker import Broker
 
 SEED = {"e": {}}

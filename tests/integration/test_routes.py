@@ -28,9 +28,9 @@ from rabbit_topology.routing import text
 from rabbit_topology.routing.lives import End
 from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.publication import publish
-from tests import random_routes
-from tests.integration.stacks import connect, management
-from tests.random_routes import Held
+from tests.support import random_routes
+from tests.support.random_routes import Held
+from tests.support.stacks import connect, management
 from toolchain.broker import Broker
 
 MESSAGES = int(os.environ.get("ROUTES_MESSAGES", "300"))

@@ -28,7 +28,7 @@ from pika.exceptions import (
 from yarl import URL
 
 from tests.integration.conftest import VERSIONS
-from tests.integration.stacks import (
+from tests.support.stacks import (
     PATIENCE_SECONDS,
     Stack,
     connect,

@@ -10,7 +10,7 @@ import time
 from threading import Event, Thread
 from typing import Any, Self
 
-from tests.integration.stacks import (
+from tests.support.stacks import (
     PATIENCE_SECONDS,
     Stack,
     connect,

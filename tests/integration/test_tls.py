@@ -16,7 +16,7 @@ import pika
 import pytest
 import trustme
 
-from tests.integration.stacks import Stack, drain, fill, held, untouched, wanted
+from tests.support.stacks import Stack, drain, fill, held, untouched, wanted
 from toolchain.broker import Broker
 from toolchain.ports import free_ports
 

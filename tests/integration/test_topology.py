@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stacks import (
+from tests.support.stacks import (
     Stack,
     connect,
     definitions,

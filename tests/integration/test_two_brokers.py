@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from rabbit_topology.broker import marker
-from tests.integration.stacks import (
+from tests.support.stacks import (
     ROOT,
     Stack,
     access_to,

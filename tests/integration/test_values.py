@@ -10,7 +10,7 @@ from rabbit_topology.compiler import regexes
 from rabbit_topology.compiler.settings import ALL, Setting
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.model.versions import Version
-from tests.integration.stacks import management
+from tests.support.stacks import management
 from toolchain.broker import Broker
 
 VALUES = (0, 1, 2, 15, 16, 255, 256, -1, -2, 7.5, "abc", "7D", "7X", "12", "", True)

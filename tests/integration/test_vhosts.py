@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.integration.stacks import Stack, connect, fill, held, management
 from tests.safety import settled
+from tests.support.stacks import Stack, connect, fill, held, management
 from toolchain.broker import Broker
 
 SEED = "a seed of the tests"

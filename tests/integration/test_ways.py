@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.integration.stacks import Stack, connect, drain, fill, untouched
+from tests.support.stacks import Stack, connect, drain, fill, untouched
 from toolchain.broker import Broker
 
 MESSAGES = 100

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from tests.integration.stacks import ROOT, Stack
+from tests.support.stacks import ROOT, Stack
 from toolchain.broker import Broker
 
 PROGRAM = """\

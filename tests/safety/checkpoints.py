@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
-from tests.integration.stacks import (
+from tests.safety import settled
+from tests.safety.killing import Definitions, Moment, Run, definitions, kill_points, reach
+from tests.support.stacks import (
     Stack,
     connect,
     drain,
@@ -23,8 +25,6 @@ from tests.integration.stacks import (
     untouched,
     wanted,
 )
-from tests.safety import settled
-from tests.safety.killing import Definitions, Moment, Run, definitions, kill_points, reach
 from toolchain import engine
 
 KEPT = "kept"

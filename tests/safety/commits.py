@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.repository import ROOT
 
 DECIDES = (
     "__main__.py",
@@ -32,7 +32,7 @@ DECIDES = (
 )
 """What decides about messages, as git's pathspecs."""
 
-MATTERS = (*DECIDES, "tests/safety", "tests/integration/stacks.py", "toolchain")
+MATTERS = (*DECIDES, "tests/safety", "tests/support/stacks.py", "toolchain")
 """What a measurement depends on."""
 
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import engine_env
-from tests.integration.stacks import start_once
 from tests.safety import measured, parts
 from tests.safety.results import Results
 from tests.safety.scenarios import FAST, FULL, Scale
+from tests.support.stacks import start_once
 from toolchain.broker import Broker
 
 __all__ = ["broker_4_0", "cluster", "engine_env", "results", "scale", "start_broker", "vhost"]

@@ -16,10 +16,10 @@ from pathlib import Path
 from threading import Event, Thread
 from typing import Any
 
-from tests.integration.stacks import EngineFailedError, Stack
 from tests.safety import settled
 from tests.safety.killing import Run
 from tests.safety.traffic import Consumption, Publication, Traffic, amqp_urls
+from tests.support.stacks import EngineFailedError, Stack
 from toolchain import engine
 from toolchain.broker import Broker
 

@@ -22,8 +22,8 @@ from urllib.parse import quote
 
 from rabbit_topology.broker.management import Management
 from rabbit_topology.errors import BrokerError
-from tests.integration.stacks import Stack, management
 from tests.safety.settled import PREFIX
+from tests.support.stacks import Stack, management
 from toolchain.broker import Broker
 
 POLL_SECONDS = 0.001

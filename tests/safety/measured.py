@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.support.repository import ROOT
+
 FOLDER = ROOT / "docs" / "safety-results"
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"

@@ -18,10 +18,10 @@ from typing import Any, Self
 
 from pika.exceptions import AMQPError
 
-from tests.integration.stacks import EngineFailedError, Result, Stack, connect
 from tests.safety import ledger, settled
 from tests.safety.killing import Moment, Run, reach
 from tests.safety.traffic import Consumption, Publication, Report, Traffic, amqp_urls
+from tests.support.stacks import EngineFailedError, Result, Stack, connect
 from toolchain.broker import Broker
 
 Config = dict[str, Any]

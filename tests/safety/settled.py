@@ -10,7 +10,7 @@ from urllib.parse import quote
 from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.lint.reading import parse
 from rabbit_topology.model import Topology
-from tests.integration.stacks import Stack, management
+from tests.support.stacks import Stack, management
 from toolchain.broker import Broker
 
 PREFIX = "rabbit-topology."

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.stacks import Stack
 from tests.safety.checkpoints import ENDED, Kills
 from tests.safety.results import Results
+from tests.support.stacks import Stack
 from toolchain.broker import Broker
 
 KILLS = 30

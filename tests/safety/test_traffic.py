@@ -13,9 +13,9 @@ from typing import Any
 import pika
 import pytest
 
-from tests.integration.stacks import connect
 from tests.safety.messages import Messages, differences, without_added
 from tests.safety.traffic import Consumption, Publication, Traffic, amqp_urls
+from tests.support.stacks import connect
 from toolchain.broker import Broker
 
 MINIMUM_RATE = 3000

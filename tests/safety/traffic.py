@@ -28,10 +28,10 @@ from urllib.parse import quote
 from tests.safety import ledger
 from tests.safety.ledger import Report
 from tests.safety.messages import Publication
+from tests.support.repository import ROOT
 
 __all__ = ["Consumption", "Publication", "Report", "Traffic", "TrafficError", "amqp_urls"]
 
-ROOT = Path(__file__).parent.parent.parent
 HEARTBEAT_SECONDS = 10
 
 

@@ -1,0 +1,110 @@
+"""
+Which hooks each resource carries. Their names are in the state of every deployed stack: a stack
+whose program no longer has a hook by that name cannot delete the resource.
+"""
+
+from __future__ import annotations
+
+import pulumi
+import pytest
+
+from rabbit_topology import Topology
+from rabbit_topology.compiler.names import own_name
+from tests.unit.deploy.test_component import BINDING, EXCHANGE, QUEUE, VHOST, args
+
+QUEUES = {
+    "kept": {},
+    "dropped": {"on_delete": "discard"},
+    "left": {"on_delete": "retain"},
+}
+TOPOLOGY = {
+    "vhost": "v",
+    "exchanges": {"e": {}, "f": {}},
+    "queues": QUEUES,
+    "bindings": [
+        *({"source": "e", "queue": name} for name in QUEUES),
+        {"source": "e", "exchange": "f"},
+    ],
+}
+
+
+@pytest.fixture
+def it(deploy):
+    return deploy(lambda: Topology("it", args(TOPOLOGY)))
+
+
+@pytest.mark.parametrize(
+    ("type_", "name", "before_delete"),
+    [
+        (QUEUE, "it/v/kept", ["rabbit-topology:it:queue"]),
+        (EXCHANGE, "it/v/f", ["rabbit-topology:it:exchange"]),
+        (EXCHANGE, "it/v/e", ["rabbit-topology:it:retained-exchange"]),
+        (QUEUE, "it/v/left", ["rabbit-topology:it:retained-queue"]),
+        (QUEUE, "it/v/dropped", ["rabbit-topology:it:discarded-queue"]),
+        (BINDING, "it/v/e/queue/kept/", ["rabbit-topology:it:binding"]),
+        (BINDING, "it/v/e/queue/left/", ["rabbit-topology:it:retained-binding"]),
+        (BINDING, "it/v/e/queue/dropped/", ["rabbit-topology:it:free-binding"]),
+        (BINDING, "it/v/e/exchange/f/", ["rabbit-topology:it:free-binding"]),
+    ],
+)
+def test_hooks_on_the_wire(it, type_, name, before_delete):
+    hooks = it.one(type_, name).hooks
+    assert hooks["before_delete"] == before_delete
+    assert hooks["after_create"] == ["rabbit-topology:it:after"]
+
+
+@pytest.mark.parametrize("name", ["kept", "dropped", "left"])
+def test_a_queue_that_was_read_too_early_is_read_again(it, name):
+    assert it.one(QUEUE, f"it/v/{name}").hooks["on_error"] == ["rabbit-topology:it:read-again"]
+
+
+def test_a_vhost_is_guarded_unless_it_stays_for_a_retained_queue(it, deploy):
+    assert it.one(VHOST, "it/v").hooks == {}
+    without = {**TOPOLOGY, "queues": {"kept": {}}, "bindings": []}
+    guarded = deploy(lambda: Topology("it", args(without))).one(VHOST, "it/v")
+    assert guarded.hooks == {"before_delete": ["rabbit-topology:it:vhost"]}
+
+
+def test_helpers_are_named_after_what_they_help():
+    assert own_name("holding", "orders") == "rabbit-topology.holding.orders"
+
+
+def test_a_long_name_is_cut_to_what_the_broker_takes_and_stays_unique():
+    one, other = (own_name("holding", "ü" * 120 + end) for end in ("one", "two"))
+    assert one != other
+    assert max(len(one.encode()), len(other.encode())) <= 255
+
+
+def staying(deploy, topology=TOPOLOGY):
+    options = pulumi.ResourceOptions(retain_on_delete=True)
+    return deploy(lambda: Topology("it", args(topology), options))
+
+
+@pytest.mark.parametrize(
+    ("type_", "name", "hook"),
+    [
+        *((QUEUE, f"it/v/{name}", "retained-queue") for name in QUEUES),
+        *((EXCHANGE, f"it/v/{name}", "retained-exchange") for name in "ef"),
+        *((BINDING, f"it/v/e/queue/{name}/", "retained-binding") for name in QUEUES),
+    ],
+)
+def test_hooks_of_a_component_that_is_left_on_the_broker(deploy, type_, name, hook):
+    hooks = staying(deploy).one(type_, name).hooks
+    assert hooks["before_delete"] == [f"rabbit-topology:it:staying-{hook}"]
+
+
+@pytest.mark.parametrize(
+    "topology",
+    [
+        {**TOPOLOGY, "queues": {"kept": {}}, "bindings": []},
+        {"vhost": "v", "vhost_settings": {"on_delete": "retain"}},
+    ],
+)
+def test_a_vhost_that_stays_has_no_hooks(deploy, topology):
+    assert staying(deploy, topology).one(VHOST, "it/v").hooks == {}
+
+
+def test_a_vhost_stays_where_the_config_says_so(deploy):
+    said = {"vhost": "v", "vhost_settings": {"on_delete": "retain"}, "queues": {"q": {}}}
+    it = deploy(lambda: Topology("it", args(said)))
+    assert it.one(VHOST, "it/v").hooks == {}

@@ -1,0 +1,278 @@
+"""
+What happens around a change of a policy: the verdict, and that no queue is without its settings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from rabbit_topology import Topology
+from rabbit_topology.broker.access import Access
+from rabbit_topology.deploy import guard as safety
+from rabbit_topology.errors import TopologyError
+from rabbit_topology.messages import contents
+from rabbit_topology.messages.contents import Contents
+from rabbit_topology.model import OnDelete, QueueType
+from tests.unit.deploy.test_component import args
+from tests.unit.safety.test_limits import Broker
+
+POLICY = "rabbitmq:index/policy:Policy"
+OPERATOR_POLICY = "rabbitmq:index/operatorPolicy:OperatorPolicy"
+PREFIX = "rabbit-topology-queues."
+FILLED = Contents(kind=QueueType.QUORUM, ready=50, unacknowledged=0, consumers=0)
+
+
+class Recorder(Broker):
+    """Remembers what is written."""
+
+    def __init__(self, queues: str, policies: list[dict[str, Any]]) -> None:
+        super().__init__(
+            queues=[
+                {
+                    "name": it,
+                    "type": "quorum",
+                    "durable": True,
+                    "auto_delete": False,
+                    "arguments": {"x-queue-type": "quorum"},
+                    "messages": 50,
+                }
+                for it in queues
+            ],
+            policies=policies,
+            operator_policies=[],
+        )
+        self.written: list[tuple[str, str]] = []
+        self.bodies: list[Any] = []
+
+    def request(self, method: str, path: str, body: object = None) -> Any:
+        self.bodies.append(body)
+        self.written.append((method, path))
+        return None if method != "GET" else self.get(path)
+
+
+@pytest.fixture
+def change(deploy, monkeypatch):
+    """Run a policy's hook, for a config, on a broker that holds queues with 50 messages each."""
+
+    def run(queues, old, new, on_delete=OnDelete.REFUSE, *, policies=(), bodies=None, moving=()):
+        made = []
+        exchanges = {"leads-on": {}, "new": {}}
+        topology = {"vhost": "v", "exchanges": exchanges, "queues": queues}
+        deploy(lambda: made.append(Topology("it", args(topology))))
+        recorder = Recorder("abc", list(policies))
+        recorder.bodies = [] if bodies is None else bodies
+        monkeypatch.setattr(contents, "quick", lambda *_: FILLED)
+        monkeypatch.setattr(contents, "read", lambda *_: FILLED)
+        hooks = made[0]._guards["v"]
+        hooks.access = Access(management=recorder, addresses=[])
+        hooks._moving = set(moving)
+        try:
+            hooks._change_policy(old, new, on_delete)
+        except TopologyError as error:
+            return recorder.written, str(error)
+        return recorder.written, None
+
+    return run
+
+
+def inputs(name, members, **definition):
+    policy = {"pattern": f"^({members})$", "applyTo": "queues", "priority": 100}
+    return {
+        "name": f"{PREFIX}{name}",
+        "vhost": "v",
+        "policy": {**policy, "definition": {k.replace("_", "-"): v for k, v in definition.items()}},
+    }
+
+
+def put(name):
+    return "PUT", f"/policies/v/{PREFIX}{name}"
+
+
+def test_who_carries_which_hook(deploy):
+    limit = {"max_length": 5}
+    topology = {
+        "vhost": "v",
+        "exchanges": {"e": {"alternate": "amq.fanout"}},
+        "queues": {
+            "kept": limit,
+            "left": {**limit, "on_delete": "retain"},
+            "dropped": {**limit, "on_delete": "discard"},
+        },
+        "policies": {"p": {"pattern": "x", "definition": {"max-length": 1}}},
+        "operator_policies": {"o": {"pattern": "x", "definition": {"max-length": 1}}},
+    }
+    it = deploy(lambda: Topology("it", args(topology)))
+    hooks = {one.name.removeprefix("it/v/"): one.hooks for one in it.of(POLICY)}
+    hooks["o"] = it.one(OPERATOR_POLICY, "it/v/o").hooks
+    after = {tuple(found.pop("after_create")) for found in hooks.values()}
+    assert after == {("rabbit-topology:it:after-policy",)}
+    assert {name: set(map(tuple, found.values())) for name, found in hooks.items()} == {
+        name: {(f"rabbit-topology:it:{hook}",)}
+        for name, hook in {
+            "rabbit-topology-exchanges.e": "policy",
+            f"{PREFIX}kept": "policy",
+            f"{PREFIX}left": "retained-policy",
+            f"{PREFIX}dropped": "discarded-policy",
+            "p": "policy",
+            "o": "operator-policy",
+        }.items()
+    }
+    assert {tuple(found) for found in hooks.values()} == {
+        ("before_create", "before_update", "before_delete")
+    }
+
+
+def test_a_queue_that_leaves_a_group_has_its_next_policy_first(change):
+    queues = {"a": {"message_ttl": 1000}, "b": {"max_length": 90}, "c": {"max_length": 90}}
+    old = inputs("a", "a|b|c", max_length="90")
+    new = inputs("a", "a", max_length="90", overflow="reject-publish")
+    assert change(queues, old, new) == ([put("b")], None)
+
+
+def test_a_queue_that_is_about_to_be_replaced_keeps_what_it_has_until_then(change):
+    """Its argument comes with its replacement, which the engine may make later."""
+    queues = {
+        "a": {"message_ttl": 1000, "arguments": {"x-dead-letter-exchange": "leads-on"}},
+        "b": {"message_ttl": 1000, "dead_letter": {"exchange": "leads-on"}},
+    }
+    former = {"message-ttl": 1000, "dead-letter-exchange": "leads-on"}
+    old = inputs("a", "a|b", message_ttl="1000", dead_letter_exchange="leads-on")
+    new = inputs("a", "a", message_ttl="1000")
+    there = {
+        "name": f"{PREFIX}a",
+        "pattern": "^(a|b)$",
+        "apply-to": "queues",
+        "priority": 100,
+        "definition": former,
+    }
+    _, refused = change(queues, old, new, policies=[there])
+    assert "queue a: message-ttl" in refused
+    bodies: list[Any] = []
+    written = change(queues, old, new, policies=[there], bodies=bodies, moving={"a"})
+    mark, held = (
+        ("PUT", f"/{kind}/v/rabbit-topology.settings.a") for kind in ("exchanges", "policies")
+    )
+    assert written == ([put("b"), mark, held], None)
+    assert (bodies[2]["pattern"], bodies[2]["definition"]) == ("^a$", former)
+    assert bodies[2]["priority"] > 100
+
+
+def test_it_has_its_old_settings_until_its_new_target_leads_somewhere(change):
+    queues = {
+        "a": {"max_length": 90},
+        "b": {"max_length": 90, "dead_letter": {"exchange": "new"}},
+        "c": {"max_length": 90, "dead_letter": {"exchange": "leads-on"}},
+    }
+    old = inputs("a", "a|b|c", max_length="91", overflow="reject-publish")
+    bodies: list[Any] = []
+    written = change(queues, old, inputs("a", "a", max_length="90"), bodies=bodies)
+    assert written == ([put("b"), put("c")], None)
+    assert [(it["pattern"], it["definition"]) for it in bodies] == [
+        ("^(b)$", {"max-length": 91, "overflow": "reject-publish"}),
+        ("^(c)$", {"max-length": 90, "dead-letter-exchange": "leads-on"}),
+    ]
+
+
+def test_it_stays_where_its_next_policy_is_in_use_and_leads_nowhere_yet(change):
+    queues = {it: {"dead_letter": {"exchange": "new"}} for it in ("a", "b")}
+    there = {"pattern": "^(a)$", "apply-to": "queues", "priority": 100, "definition": {}}
+    written, refused = change(
+        {**queues, "c": {"max_length": 90}},
+        inputs("b", "b|c", max_length="90"),
+        {},
+        policies=[{**there, "name": f"{PREFIX}a"}],
+    )
+    assert written == []
+    assert "the settings of b cannot change in one step" in refused
+
+
+def test_what_stays_in_its_policy_is_left_alone(change):
+    queues = {"a": {"max_length": 90}, "b": {"max_length": 90}}
+    assert change(queues, inputs("a", "a"), inputs("a", "a|b", max_length="90")) == ([], None)
+
+
+def test_the_next_policy_is_not_written_if_it_would_lose_messages(change):
+    queues = {"a": {"max_length": 90}, "b": {"max_length": 10}, "c": {"max_length": 90}}
+    old = inputs("a", "a|b|c", max_length="90")
+    written, refused = change(queues, old, inputs("a", "a|c", max_length="90"))
+    assert written == []
+    assert (
+        "queue b: max-length: none -> 10: it holds 50 messages, the oldest 40 would go" in refused
+    )
+    assert "dead_letter: true" in refused
+
+
+def test_what_may_be_discarded_may_also_be_dropped(change):
+    limit = {"max_length": 10, "on_delete": "discard"}
+    policy = inputs("a", "a", max_length="10")
+    assert change({"a": limit}, {}, policy, OnDelete.DISCARD) == ([], None)
+    assert change({"a": {"max_length": 10}}, {}, policy)[1]
+
+
+def test_a_queue_that_goes_keeps_its_settings_as_long_as_it_holds_messages(change):
+    old = inputs("a", "a|b", max_length="90")
+    written, refused = change({"b": {"max_length": 90}}, old, {})
+    assert written == []
+    assert "it is no longer in the config\n  - queue a holds 50 ready" in refused
+
+
+@pytest.mark.parametrize("on_delete", [OnDelete.RETAIN, OnDelete.DISCARD])
+def test_a_queue_that_may_go_as_it_is_is_not_looked_at(change, on_delete):
+    assert change({}, inputs("a", "a", max_length="90"), {}, on_delete) == ([], None)
+
+
+def test_a_policy_that_stays_uncovers_nothing(change):
+    below = {"pattern": "^c$", "apply-to": "all", "priority": 1, "definition": {"max-length": 1}}
+    old = inputs("c", "c", overflow="reject-publish")
+    own = {
+        **below,
+        "name": f"{PREFIX}c",
+        "priority": 100,
+        "definition": old["policy"]["definition"],
+    }
+    there = [{**below, "name": "below"}, own]
+    assert change({}, old, {}, OnDelete.RETAIN, policies=there) == ([], None)
+
+
+def test_a_retained_policy_goes_where_its_queue_joins_a_group(change):
+    queues = {"a": {"max_length": 90}, "b": {"max_length": 90}}
+    old = inputs("b", "b", max_length="90")
+    assert change(queues, old, {}, OnDelete.RETAIN) == (
+        [put("a"), ("DELETE", f"/policies/v/{PREFIX}b")],
+        None,
+    )
+
+
+def test_a_policy_of_the_users_is_no_reason_to_ask_for_queues_of_others(change):
+    old = {**inputs("", "a|b|c"), "name": "theirs"}
+    assert change({"a": {"max_length": 90}}, old, {}) == ([put("a")], None)
+
+
+def test_a_policy_of_the_users_is_not_deleted_where_what_is_below_would_drop(change):
+    below = {"name": "below", "pattern": "^c$", "apply-to": "all", "priority": 1}
+    old = {**inputs("", "a|b|c", overflow="reject-publish"), "name": "theirs"}
+    there = [
+        {**below, "definition": {"max-length": 1}},
+        {**below, "name": "theirs", "priority": 2, "definition": {"overflow": "reject-publish"}},
+    ]
+    written, refused = change({}, old, {}, policies=there)
+    assert written == []
+    assert "queue c: max-length: none -> 1" in refused
+
+
+def test_a_preview_only_says_so(deploy, monkeypatch):
+    said = []
+    monkeypatch.setattr(safety.pulumi, "warn", said.append)
+    monkeypatch.setattr(contents, "read", lambda *_: FILLED)
+
+    def program():
+        topology = {"vhost": "v", "queues": {"a": {"max_length": 10}}}
+        hooks = Topology("it", args(topology))._guards["v"]
+        hooks.access = Access(management=Recorder("a", []), addresses=[])
+        hooks._change_policy({}, inputs("a", "a", max_length="10"), OnDelete.REFUSE)
+
+    deploy(program, preview=True)
+    (text,) = said
+    assert "`pulumi up` will refuse:\n  - queue a: max-length: none -> 10" in text
