@@ -71,6 +71,11 @@ def env(
 ) -> None:
     """Print what a service connects with, its password included, as environment variables."""
     values = environment.variables(deployed.service_urls(service, stack=stack, vhost=vhost))
+    if not values["AMQP_PASSWORD"]:
+        raise TopologyError(
+            f"service {service} has `exists: true`, and its password is known to others alone: add "
+            "it as its `password`, a secret, and run `pulumi up`"
+        )
     typer.echo(environment.render(service, values, form), nl=False)
 
 

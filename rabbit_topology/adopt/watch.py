@@ -35,7 +35,7 @@ class Use:
 
     def service(self, username: str) -> dict[str, Any]:
         """Return the service that may do as much."""
-        stated: dict[str, Any] = {"username": username}
+        stated: dict[str, Any] = {"username": username, "exists": True}
         if named := sorted(self.publishes - {""}):
             stated["publishes"] = named
         if self.consumes:

@@ -88,7 +88,8 @@ def adopt(
     own_user = api.username if api else username
     said = express.express(had, definitions.of_vhosts(had, vhost or ()), own_user)
     if not said.topologies:
-        raise TopologyError(f"nothing of {had.source} can be said:\n" + "\n".join(_left(said)))
+        _echo(f"nothing to manage on {had.source}; no file is written", _left(said))
+        return
     config = brokers.config(had, said)
     config.check()
     equal = _proven(had, config, api)
@@ -127,7 +128,10 @@ def _seconds(watched: str) -> float:
 def _services(seen: watch.Seen) -> Iterator[str]:
     yield from watch.proposed(seen)
     if seen:
-        yield "a service has a password of its own: its clients need that, from `pulumi up` on"
+        yield (
+            "each keeps its password; take it out of `users`, where it is until now, and once it "
+            "is a service, what was not seen is refused"
+        )
     else:
         yield "nobody published or consumed"
 

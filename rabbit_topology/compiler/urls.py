@@ -45,15 +45,22 @@ def parse_host(text: str, *, tls: bool) -> Address:
 
 
 def amqp_url(
-    address: Address, vhost: str, *, tls: bool, username: str | None = None, password: str = ""
+    address: Address,
+    vhost: str,
+    *,
+    tls: bool,
+    username: str | None = None,
+    password: str | None = "",
 ) -> str:
     """Return the URL that an AMQP 0-9-1 client opens ``vhost`` with.
 
     The port always stands there, so that no client's default matters. With a ``username`` the
-    URL carries the credentials and is a secret.
+    URL carries the credentials and is a secret. Without a ``password``, None, it names the user
+    alone.
     """
     scheme = "amqps" if tls else "amqp"
-    user = "" if username is None else f"{_encode(username)}:{_encode(password)}@"
+    secret = "" if password is None else f":{_encode(password)}"
+    user = "" if username is None else f"{_encode(username)}{secret}@"
     return f"{scheme}://{user}{address}/{_encode(vhost)}"
 
 

@@ -171,9 +171,14 @@ def _look(
     )
     unlimited = [one for one in limited if one not in missing and not _limits(there, one)]
     absent = [
-        one.vhost
+        inventory.title("vHost", one.vhost)
         for one in topologies
         if one.vhost_settings.exists and not access.has_vhost(one.vhost)
+    ]
+    absent += [
+        inventory.title("user", name)
+        for vhost, name in adoption.users_of_others(topologies)
+        if ("permissions", vhost, name) not in known and there.settings("user", "", name) is None
     ]
     return replace(seen, missing=missing, absent=absent, gone=gone, unlimited=unlimited)
 
@@ -188,9 +193,9 @@ def _say(seen: Adoption, settings: SafetySettings) -> None:
     if seen.absent:
         refuse(
             settings,
-            f"refused, since the broker does not have the vhost {', '.join(seen.absent)}, of which "
-            "the config says that it exists. Make it first, or remove `exists` from its "
-            "`vhost_settings`: then the stack makes it",
+            f"refused, since the broker does not have {', '.join(seen.absent)}, of which the "
+            "config says that it exists. Make it first, or remove its `exists`: then the stack "
+            "makes it",
         )
     if seen.missing:
         pulumi.warn(

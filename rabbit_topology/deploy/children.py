@@ -54,6 +54,7 @@ class Children:
         depends_on: Sequence[pulumi.Resource] = (),
         replace_with: Sequence[pulumi.Resource] = (),
         retain: bool = False,
+        aliases: Sequence[str] = (),
     ) -> _Resource:
         """Create a resource that stands for what has the ``key`` in the ``vhost`` on the broker.
 
@@ -67,6 +68,7 @@ class Children:
             depends_on: What has to be there before it.
             replace_with: What it goes and comes back with.
             retain: The engine does not delete it on the broker.
+            aliases: Logical names that it may have had before.
         """
         before: Any = list(depends_on) or None
         if (*_VHOST, vhost) not in self._made:  # all else waits for its vhost
@@ -82,6 +84,7 @@ class Children:
                 hooks=hooks,
                 depends_on=before,
                 replace_with=list(replace_with) or None,
+                aliases=[pulumi.Alias(name=alias) for alias in aliases] or None,
                 retain_on_delete=retain or None,
             ),
         )

@@ -187,7 +187,7 @@ class Topology(pulumi.ComponentResource):
         self,
         vhost: pulumi.Input[str],
         username: pulumi.Input[str],
-        password: pulumi.Input[str],
+        password: pulumi.Input[str] | None,
     ) -> pulumi.Output[Any]:
         return pulumi.Output.secret(
             pulumi.Output.all(self._access, vhost, username, password).apply(
@@ -197,7 +197,7 @@ class Topology(pulumi.ComponentResource):
 
 
 def _urls(
-    access: Access, vhost: str, *, username: str | None = None, password: str = ""
+    access: Access, vhost: str, *, username: str | None = None, password: str | None = ""
 ) -> str | list[str]:
     all_urls = [
         urls.amqp_url(address, vhost, tls=access.tls, username=username, password=password)

@@ -42,18 +42,24 @@ class Users:
     """The user that the stack connects with: what it may do is never taken away. None: not known
     yet."""
 
-    def service(self, topology: Topology, name: str) -> tuple[str, pulumi.Output[str]]:
-        """Create a service's user; return its name and its password, a secret."""
+    def service(self, topology: Topology, name: str) -> tuple[str, pulumi.Output[str] | None]:
+        """Create a service's user, or what it may do if it exists.
+
+        Returns:
+            Its name and its password, a secret; None where others have set it, and it is not said.
+        """
         service = topology.services[name]
         user = permissions.user_name(topology, name)
-        password = self._password(user, service)
+        unknown = service.exists and service.password is None
+        password = None if unknown else self._password(user, service)
         self._user(
             f"service/{name}",
             user,
-            password=password,
+            password=None if service.exists else password,
             tags=(),
             allowed=permissions.permissions(topology, service),
             topics=permissions.topic_permissions(topology, service),
+            before=f"user/{user}",
         )
         return user, password
 
@@ -77,13 +83,16 @@ class Users:
         tags: tuple[str, ...],
         allowed: Permissions | None,
         topics: Mapping[str, TopicPermissions],
+        before: str | None = None,
     ) -> None:
+        """Create a user and what it may do; ``before`` is the key that it may have had so far."""
         logical = f"{self.prefix}/{key}"
+        aliases = [f"{self.prefix}/{before}"] if before else []
         here = self.safety.topology.vhost
         user: pulumi.Input[str] = name
-        before: list[pulumi.Resource] = []
+        first: list[pulumi.Resource] = []
         if password is None:
-            before = list(self.made)
+            first = list(self.made)
             known = self.children.get("user", "", name)
             if isinstance(known, rabbitmq.User):
                 user = known.name  # what it may do here goes, and comes back, with the user
@@ -93,6 +102,7 @@ class Users:
                 logical,
                 vhost="",
                 key=name,
+                aliases=aliases,
                 hooks=self.safety.user,
                 inputs={"name": name, "password": password, "tags": list(tags) or None},
             )
@@ -114,20 +124,22 @@ class Users:
                 key=name,
                 # RabbitMQ 4.3 refuses those of an exchange that is not there, and drops them
                 # when it is deleted: without them every routing key would be allowed.
-                depends_on=[*declared, *before],
+                depends_on=[*declared, *first],
                 replace_with=declared,
+                aliases=aliases,
                 hooks=self.safety.topic_permissions,
                 inputs={"user": user, "vhost": self.vhost, "permissions": rules},
             )
             self.granted.append(limits)
-            before = [*before, limits]  # nobody may write to a topic exchange before its limits
+            first = [*first, limits]  # nobody may write to a topic exchange before its limits
         if allowed:
             given = self.children.make(
                 rabbitmq.Permissions,
                 logical,
                 vhost=here,
                 key=name,
-                depends_on=before,
+                depends_on=first,
+                aliases=aliases,
                 hooks=self.safety.permissions,
                 retain=self.own_user in (None, name),  # the hook deletes it, if it may
                 inputs={

@@ -12,7 +12,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -88,7 +88,7 @@ class Adoption:
     missing: Sequence[str] = ()
     """The vhosts that the stack has made, and that are not there."""
     absent: Sequence[str] = ()
-    """The vhosts that others are to have made, and that are not there."""
+    """The vhosts and users that others are to have made, and that are not there, as titles."""
     gone: Sequence[str] = ()
     """What the stack has made, and the broker has deleted by itself, as the refusal names it."""
     unlimited: Sequence[str] = ()
@@ -139,7 +139,8 @@ def wanted(
         yield Wanted(kind="federationUpstream", vhost=vhost, name=name, settings=stated)
     for service_name, service in topology.services.items():
         name = permissions.user_name(topology, service_name)
-        yield _user(name, password_of(name, service), ())
+        if not service.exists:
+            yield _user(name, password_of(name, service), ())
         allowed = permissions.permissions(topology, service)
         topics = permissions.topic_permissions(topology, service)
         yield from _allowed(vhost, name, allowed, topics)
@@ -147,6 +148,19 @@ def wanted(
         if not user.exists:
             yield _user(name, password_of(name, user), user.tags)
         yield from _allowed(vhost, name, user.permissions, user.topic_permissions)
+
+
+def users_of_others(topologies: Iterable[Topology]) -> Iterator[tuple[str, str]]:
+    """Yield each vhost and user that others have made, and that gets permissions there."""
+    stated: list[tuple[str, str, bool]] = []
+    for topology in topologies:
+        for name, user in topology.users.items():
+            stated.append((topology.vhost, name, user.exists))
+        for key, service in topology.services.items():
+            name = permissions.user_name(topology, key)
+            stated.append((topology.vhost, name, service.exists))
+    made = {name for _, name, exists in stated if not exists}
+    yield from ((vhost, name) for vhost, name, exists in stated if exists and name not in made)
 
 
 class Listed(Protocol):

@@ -104,24 +104,29 @@ def across_vhosts(topologies: Mapping[str, Topology]) -> Iterator[Problem]:
     """
     first: dict[str, str] = {}
     for root, topology in topologies.items():
-        everyone = [
-            (path("users", name), name) for name, user in topology.users.items() if not user.exists
-        ]
-        everyone += [
-            (path("services", name), permissions.user_name(topology, name))
-            for name in topology.services
-        ]
-        for where, name in everyone:
-            here = f"{root}.{where}"
-            if name in first:
+        here: dict[str, str] = {}
+        for where, name, exists in _users(topology):
+            one = f"{root}.{where}"
+            other = here.get(name) or (None if exists else first.get(name))
+            if other:
                 yield Problem(
-                    path=here,
+                    path=one,
                     value=show(name),
-                    rule=f"{first[name]} has a user of the same name",
+                    rule=f"{other} has a user of the same name",
                     fix="rename one, or set `username:`; of a user in two vhosts, the second "
                     "has `exists: true`",
                 )
-            first.setdefault(name, here)
+            here.setdefault(name, one)
+            if not exists:
+                first.setdefault(name, one)
+
+
+def _users(topology: Topology) -> Iterator[tuple[str, str, bool]]:
+    """Yield the users of a vhost: the path within it, the name, and whether others made it."""
+    for name, user in topology.users.items():
+        yield path("users", name), name, user.exists
+    for name, service in topology.services.items():
+        yield path("services", name), permissions.user_name(topology, name), service.exists
 
 
 def _named(service: Service, name: str, names: tuple[str, ...]) -> bool:
@@ -151,7 +156,7 @@ def seed_problems(topologies: Mapping[str, Topology], seed: str | None) -> Itera
         for root, topology in topologies.items()
         for kind, those in (("services", topology.services), ("users", topology.users))
         for name, user in those.items()
-        if user.password is None and not getattr(user, "exists", False)
+        if user.password is None and not user.exists
     ]
     many = f" and {len(without) - 3:,} more" if len(without) > 3 else ""
     fix = "pulumi config set --secret rabbit-topology:seed $(openssl rand -hex 32)"
@@ -198,13 +203,14 @@ def own_user_problems(
 
 
 def _own_user(root: str, topology: Topology, username: str) -> Iterator[Problem]:
-    for name in topology.services:
+    for name, service in topology.services.items():
         if permissions.user_name(topology, name) == username:
+            password = "" if service.exists else "another password and "
             yield Problem(
                 path=f"{root}.{path('services', name)}",
                 value=show(username),
                 rule="the stack connects as this user (rabbitmq:username), and would give it "
-                "another password and the permissions of a service",
+                f"{password}the permissions of a service",
                 fix="give the service another `username:`, or connect as another user",
             )
     user = topology.users.get(username)

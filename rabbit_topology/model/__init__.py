@@ -383,8 +383,11 @@ class Service(_Frozen):
     """Exchanges to which it may bind the queues that it declares."""
     username: str | None = None
     """The user's name; default: `<vhost>.<service>`, on the default vhost the service's own."""
+    exists: bool = False
+    """The user is there already, and keeps its password and tags: only its permissions are set."""
     password: str | None = None
-    """The user's password, as a Pulumi secret; default: derived from `rabbit-topology:seed`."""
+    """The user's password, as a Pulumi secret; default: derived from `rabbit-topology:seed`. Of one
+    that `exists`: the password that it has, for its URL."""
     rotation: Annotated[int, Field(ge=1)] = 1
     """Raise it for a new derived password."""
 
