@@ -23,7 +23,12 @@ from pika.exceptions import AMQPError
 
 from rabbit_topology.broker.management import Management
 from rabbit_topology.errors import ProofError, reason
-from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES, Route, Topology
+from rabbit_topology.model import (
+    BUILT_IN_EXCHANGE_TYPES,
+    PREDECLARED_EXCHANGES,
+    Route,
+    Topology,
+)
 
 PATIENCE_SECONDS = 5.0
 """How long a host may take to accept a connection."""
@@ -277,7 +282,7 @@ def _listen(
 def _exchange_type(topology: Topology, name: str) -> str:
     if name in topology.exchanges:
         return topology.exchanges[name].type
-    return {"amq.match": "headers"}.get(name, name.removeprefix("amq."))
+    return PREDECLARED_EXCHANGES[name]
 
 
 def _sample_key(kind: str, routing_key: str) -> str:

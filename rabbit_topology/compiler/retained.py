@@ -17,7 +17,7 @@ from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rabbit_topology.compiler.names import route_key
-from rabbit_topology.model import Route
+from rabbit_topology.model import OnDelete, Route, Topology
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,14 @@ class Kept:
     exchanges: frozenset[str] = frozenset()
     routes: frozenset[str] = frozenset()
     """As `names.route_key` writes them."""
+
+
+def on_delete(topology: Topology, kept_: Kept, queue: str) -> OnDelete:
+    """Return what happens to a queue in the end: it may stay for the sake of another."""
+    if queue in kept_.queues:
+        return OnDelete.RETAIN
+    declared = topology.queues.get(queue)
+    return declared.on_delete if declared else OnDelete.REFUSE
 
 
 def kept(graph: Graph, queues: Iterable[str], *, may_go: Container[str] = frozenset()) -> Kept:

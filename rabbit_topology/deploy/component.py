@@ -17,12 +17,13 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler import urls
 from rabbit_topology.deploy import admission, engine, unfinished
 from rabbit_topology.deploy.children import Children
-from rabbit_topology.deploy.guard import Safety
+from rabbit_topology.deploy.guard import VhostGuard
 from rabbit_topology.deploy.hooks import Hooks
 from rabbit_topology.deploy.provider import Provider
 from rabbit_topology.deploy.record import LEAVING, RETAINED, Record
 from rabbit_topology.deploy.resources import Vhost
 from rabbit_topology.deploy.users import Users
+from rabbit_topology.safety.run import Run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +72,13 @@ class Topology(pulumi.ComponentResource):
         admission.check_own_user(args.topologies, known)
         self._record = Record()
         unfinished.check(self._record, name, args.topologies, args.safety)
-        self._guards: dict[str, Safety] = {}
+        self._run = Run(
+            is_preview=pulumi.runtime.is_dry_run(),
+            settings=args.safety,
+            report=pulumi.info,
+            warn=pulumi.warn,
+        )
+        self._guards: dict[str, VhostGuard] = {}
         provider = Provider(self)
         admitted = admission.check(
             self._record, provider, args, self._access, self._hooks_registered
@@ -84,7 +91,7 @@ class Topology(pulumi.ComponentResource):
         # Both, since the state names those of the time before the option was set or taken away.
         going, staying = (
             Hooks(
-                *(name, self._access, provider, self._children, args.safety, self._guard),
+                *(name, self._access, provider, self._children, self._run, self._guard),
                 stays=stays,
             )
             for stays in (False, True)
@@ -96,8 +103,8 @@ class Topology(pulumi.ComponentResource):
         users: list[pulumi.Resource] = []
         granted: list[pulumi.Resource] = []
         for topology in args.topologies:
-            safety = self._new_guard(topology)
-            vhosts.append(Vhost(self._children, self._prefix(topology), topology, safety))
+            guard = self._new_guard(topology)
+            vhosts.append(Vhost(self._children, self._prefix(topology), topology, guard.carried))
             outputs[topology.vhost] = self._users(vhosts[-1], users, granted)
         # Last, since they connect as any user to any vhost; and first to go.
         all_else = [*granted, *(resource for vhost in vhosts for resource in vhost.made)]
@@ -122,26 +129,26 @@ class Topology(pulumi.ComponentResource):
         noted = {LEAVING: left, RETAINED: sorted(retained)}
         return {key: value for key, value in noted.items() if value}
 
-    def _guard(self, vhost: str, access: Access) -> Safety:
+    def _guard(self, vhost: str, access: Access) -> VhostGuard:
         """Return who decides for a vhost, one that is no longer in the config included."""
         if vhost not in self._guards:
             self._new_guard(model.Topology(vhost=vhost), has_left=True)
         self._guards[vhost].access = access
         return self._guards[vhost]
 
-    def _new_guard(self, topology: model.Topology, *, has_left: bool = False) -> Safety:
-        safety = Safety(
+    def _new_guard(self, topology: model.Topology, *, has_left: bool = False) -> VhostGuard:
+        guard = VhostGuard(
             hooks=self._hooks,
             children=self._children,
             topology=topology,
-            settings=self._args.safety,
+            run=self._run,
             everyone=self._guards.values,
             deployed=self._record.objects,
             has_left=has_left,
             was_retained=has_left and topology.vhost in self._record.retained(self._name),
         )
-        self._guards[topology.vhost] = safety
-        return safety
+        self._guards[topology.vhost] = guard
+        return guard
 
     def _prefix(self, topology: model.Topology) -> str:
         return f"{self._name}/{topology.vhost}"
@@ -154,7 +161,7 @@ class Topology(pulumi.ComponentResource):
         users = Users(
             children=self._children,
             prefix=self._prefix(topology),
-            safety=vhost.safety,
+            carried=vhost.carried,
             vhost=vhost.name,
             exchanges=vhost.exchanges,
             stack=pulumi.get_stack(),

@@ -23,6 +23,7 @@ from rabbit_topology.deploy.children import Children
 from rabbit_topology.deploy.provider import Provider
 from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.model import OnDelete, SafetySettings, Verdict
+from rabbit_topology.safety.run import Run
 
 _READ_TOO_EARLY = "ConsumerDetail"
 """The provider reads a queue back right after declaring it. A consumer that subscribed in that
@@ -114,7 +115,7 @@ class Hooks:
         access: pulumi.Output[Access],
         provider: Provider,
         children: Children,
-        settings: SafetySettings,
+        run: Run,
         guard_of: Callable[[str, Access], Guard],
         *,
         stays: bool = False,
@@ -126,7 +127,7 @@ class Hooks:
             access: The broker.
             provider: What deletes the resources.
             children: The resources.
-            settings: How careful to be.
+            run: Whether it is a preview, and who is told what.
             guard_of: Returns who decides for a vhost.
             stays: The hooks are for resources that the engine leaves on the broker.
         """
@@ -135,7 +136,7 @@ class Hooks:
         self._prefix = f"rabbit-topology:{name}:{'staying-' if stays else ''}"
         self._provider = provider
         self._children = children
-        self._settings = settings
+        self._run = run
         self._foreseen = False
         self._access = access
         self._guard_of = guard_of
@@ -250,9 +251,7 @@ class Hooks:
             f"on the broker, and run again: pulumi state delete --target-dependents '{args.urn}'; "
             f"or, where more has moved, the whole component: '{component}'"
         )
-        if not pulumi.runtime.is_dry_run():
-            raise TopologyError(text)
-        announce(self._settings, f"{text}; `pulumi up` will refuse")
+        self._run.refuse(TopologyError(text))
         return True
 
     async def _run_after_deletion(self, args: pulumi.ResourceHookArgs) -> None:
@@ -324,17 +323,6 @@ class Hooks:
         hook = pulumi.ResourceHook(f"{self._prefix}{kind}", run, options)
         self._all.append(hook)
         return hook
-
-
-def announce(settings: SafetySettings, text: str) -> None:
-    """Say in a preview what an update would be refused for.
-
-    Raises:
-        TopologyError: The settings say that the preview fails then.
-    """
-    if settings.preview is Verdict.ERROR:
-        raise TopologyError(text)
-    pulumi.warn(text)
 
 
 def refuse(settings: SafetySettings, text: str) -> None:

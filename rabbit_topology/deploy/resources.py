@@ -18,8 +18,8 @@ from pydantic import JsonValue
 from rabbit_topology import model
 from rabbit_topology.compiler import policies, regexes
 from rabbit_topology.compiler.names import route_key
+from rabbit_topology.deploy.carried import Carried
 from rabbit_topology.deploy.children import Children
-from rabbit_topology.deploy.guard import Safety
 
 _Resource = TypeVar("_Resource", bound=pulumi.CustomResource)
 
@@ -35,13 +35,13 @@ class Vhost:
     exchanges: dict[str, rabbitmq.Exchange]
 
     def __init__(
-        self, children: Children, prefix: str, topology: model.Topology, safety: Safety
+        self, children: Children, prefix: str, topology: model.Topology, carried: Carried
     ) -> None:
         """Create the resources; ``prefix`` begins their logical names."""
         self._children = children
         self._prefix = prefix
         self.topology = topology
-        self.safety = safety
+        self.carried = carried
         self.name = self._declare()
         self.exchanges = {
             key: self._exchange(key, exchange) for key, exchange in topology.exchanges.items()
@@ -67,8 +67,8 @@ class Vhost:
             self._prefix,
             vhost="",
             key=name,
-            hooks=self.safety.vhost,
-            retain=self.safety.retains_vhost,
+            hooks=self.carried.vhost,
+            retain=self.carried.retains_vhost,
             inputs={
                 "name": name,
                 "description": settings.description,
@@ -90,8 +90,8 @@ class Vhost:
             rabbitmq.Exchange,
             name,
             {"settings": settings},
-            hooks=self.safety.exchange(name),
-            retain=name in self.safety.kept.exchanges,
+            hooks=self.carried.exchange(name),
+            retain=name in self.carried.kept.exchanges,
         )
 
     def _queue(self, name: str, queue: model.Queue) -> rabbitmq.Queue:
@@ -104,8 +104,8 @@ class Vhost:
             rabbitmq.Queue,
             name,
             {"settings": settings},
-            hooks=self.safety.queue(name),
-            retain=name in self.safety.kept.queues,
+            hooks=self.carried.queue(name),
+            retain=name in self.carried.kept.queues,
         )
 
     def _binding(self, route: model.Route) -> rabbitmq.Binding:
@@ -117,8 +117,8 @@ class Vhost:
             f"{self._prefix}/{route_name(route)}",
             vhost=self.topology.vhost,
             key=route_key(route),
-            hooks=self.safety.binding(route),
-            retain=route_key(route) in self.safety.kept.routes,
+            hooks=self.carried.binding(route),
+            retain=route_key(route) in self.carried.kept.routes,
             inputs={
                 # Names as outputs, so that a binding is replaced together with its ends; one that
                 # names them in plain text would vanish with them and stay away.
@@ -150,7 +150,7 @@ class Vhost:
                         # Where messages are sent to, they must be able to arrive.
                         *(one for target in targets for one in bindings.get(target, ())),
                     ],
-                    hooks=self.safety.policy(compiled.on_delete),
+                    hooks=self.carried.policy(compiled.on_delete),
                     retain=compiled.on_delete is model.OnDelete.RETAIN,
                 )
             )
@@ -162,7 +162,7 @@ class Vhost:
                     name,
                     {"policy": arguments},
                     depends_on=self._touched(policy),
-                    hooks=self.safety.policy(model.OnDelete.REFUSE),
+                    hooks=self.carried.policy(model.OnDelete.REFUSE),
                 )
             )
         for name, policy in topology.operator_policies.items():
@@ -173,7 +173,7 @@ class Vhost:
                     name,
                     {"policy": limits},
                     depends_on=self._touched(policy),
-                    hooks=self.safety.policy(None),
+                    hooks=self.carried.policy(None),
                 )
             )
         return made
@@ -206,7 +206,7 @@ class Vhost:
                 name,
                 {"info": info},
                 depends_on=all_else,
-                hooks=self.safety.shovel,
+                hooks=self.carried.shovel,
                 # The hook deletes it: the provider fails where it has ended by itself.
                 retain=True,
             )
@@ -218,7 +218,7 @@ class Vhost:
                 name,
                 {"definition": rabbitmq.FederationUpstreamDefinitionArgs(**given)},
                 depends_on=all_else,
-                hooks=self.safety.upstream,
+                hooks=self.carried.upstream,
             )
 
     def _make(

@@ -13,8 +13,8 @@ from functools import partial
 import pulumi
 import pulumi_rabbitmq as rabbitmq
 
+from rabbit_topology.deploy.carried import Carried
 from rabbit_topology.deploy.children import Children
-from rabbit_topology.deploy.guard import Safety
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import Permissions, Service, TopicPermissions, Topology, User
 from rabbit_topology.services import credentials, permissions
@@ -27,7 +27,7 @@ class Users:
     children: Children
     prefix: str
     """Of logical names."""
-    safety: Safety
+    carried: Carried
     vhost: pulumi.Input[str]
     stack: str
     exchanges: Mapping[str, rabbitmq.Exchange]
@@ -88,7 +88,7 @@ class Users:
         """Create a user and what it may do; ``before`` is the key that it may have had so far."""
         logical = f"{self.prefix}/{key}"
         aliases = [f"{self.prefix}/{before}"] if before else []
-        here = self.safety.topology.vhost
+        here = self.carried.topology.vhost
         user: pulumi.Input[str] = name
         first: list[pulumi.Resource] = []
         if password is None:
@@ -103,7 +103,7 @@ class Users:
                 vhost="",
                 key=name,
                 aliases=aliases,
-                hooks=self.safety.user,
+                hooks=self.carried.user,
                 inputs={"name": name, "password": password, "tags": list(tags) or None},
             )
             self.made.append(resource)
@@ -127,7 +127,7 @@ class Users:
                 depends_on=[*declared, *first],
                 replace_with=declared,
                 aliases=aliases,
-                hooks=self.safety.topic_permissions,
+                hooks=self.carried.topic_permissions,
                 inputs={"user": user, "vhost": self.vhost, "permissions": rules},
             )
             self.granted.append(limits)
@@ -140,7 +140,7 @@ class Users:
                 key=name,
                 depends_on=first,
                 aliases=aliases,
-                hooks=self.safety.permissions,
+                hooks=self.carried.permissions,
                 retain=self.own_user in (None, name),  # the hook deletes it, if it may
                 inputs={
                     "user": user,

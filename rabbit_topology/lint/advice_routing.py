@@ -14,7 +14,7 @@ from rabbit_topology.compiler.context import Context, of_exchange, of_queue
 from rabbit_topology.config.words import NOT_SHOWN, show
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.findings import Graded, Rule, Severity, advice
-from rabbit_topology.model import Permissions
+from rabbit_topology.model import PREDECLARED_EXCHANGES, Permissions
 from rabbit_topology.routing.router import Router, is_pattern
 
 _ANY_NAME = "a name of nothing in particular"
@@ -47,7 +47,7 @@ def topic_keys(context: Context) -> Iterator[tuple[str, str]]:
     topics = {
         name for name, exchange in context.whole.exchanges.items() if exchange.type == "topic"
     }
-    topics.add("amq.topic")
+    topics |= {name for name, type_ in PREDECLARED_EXCHANGES.items() if type_ == "topic"}
     for index, binding in enumerate(context.written.bindings):
         for key in {route.routing_key for route in binding.routes() if route.source in topics}:
             yield path("topology", "bindings", index, "routing_key"), key

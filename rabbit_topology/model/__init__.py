@@ -17,8 +17,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, S
 from rabbit_topology.model.units import Duration, Size
 
 BUILT_IN_EXCHANGE_TYPES = ("direct", "fanout", "topic", "headers")
-PREDECLARED_EXCHANGES = ("amq.direct", "amq.fanout", "amq.topic", "amq.headers", "amq.match")
-"""Exchanges that every vhost has; a binding may name them, a config may not declare them."""
+PREDECLARED_EXCHANGES: Mapping[str, str] = {
+    "amq.direct": "direct",
+    "amq.fanout": "fanout",
+    "amq.topic": "topic",
+    "amq.headers": "headers",
+    "amq.match": "headers",
+}
+"""Exchanges that every vhost has, and their types; a binding may name them, a config may not
+declare them."""
 
 DEFAULT_VHOST = "/"
 """Every broker has it: no stack creates it, and no destroy may take it away."""

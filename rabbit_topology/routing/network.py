@@ -58,11 +58,6 @@ _KINDS: Mapping[str, Kind] = {
     "x-recent-history": Kind.FANOUT,
 }
 
-_PREDECLARED: Mapping[str, str] = {
-    name: "headers" if name == "amq.match" else name.removeprefix("amq.")
-    for name in PREDECLARED_EXCHANGES
-}
-
 
 class Way(StrEnum):
     """Why a message goes on from an exchange."""
@@ -130,7 +125,10 @@ class Network:
         self.mixes_empty_keys = patch is not None and patch.startswith("4.3.0")
         self.queues: Mapping[str, Queue] = context.whole.queues
         self.shapes: Mapping[str, Shape] = {
-            **{name: Shape(type=type_, kind=_KINDS[type_]) for name, type_ in _PREDECLARED.items()},
+            **{
+                name: Shape(type=type_, kind=_KINDS[type_])
+                for name, type_ in PREDECLARED_EXCHANGES.items()
+            },
             **{name: _shape(exchange) for name, exchange in context.whole.exchanges.items()},
         }
         self.steps: dict[str, list[Step]] = {}
@@ -259,7 +257,7 @@ class Network:
             self.context.whole.operator_policies,
             self.context.like[-1:],
         )
-        for name in _PREDECLARED:
+        for name in PREDECLARED_EXCHANGES:
             for rule in rules:
                 (possible, *_) = rule.possible(Target(kind="exchanges", name=name), {})
                 if isinstance(alternate := possible.get("alternate-exchange"), str):

@@ -13,21 +13,13 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from rabbit_topology.compiler.context import Context
-from rabbit_topology.model import Route
+from rabbit_topology.model import PREDECLARED_EXCHANGES, Route
 
 Place: TypeAlias = tuple[str, str]
 """`queue` or `exchange`, and its name."""
 
 OTHER = None
 """A routing key that stands in no binding as it is."""
-
-_BUILT_IN = {
-    "amq.direct": "direct",
-    "amq.fanout": "fanout",
-    "amq.topic": "topic",
-    "amq.headers": "headers",
-    "amq.match": "headers",
-}
 
 
 @dataclass
@@ -44,7 +36,7 @@ class Router:
 
     def __init__(self, context: Context) -> None:
         self._types = {
-            **_BUILT_IN,
+            **PREDECLARED_EXCHANGES,
             **{name: exchange.type for name, exchange in context.whole.exchanges.items()},
         }
         self.alternates: Mapping[str, str] = context.alternates

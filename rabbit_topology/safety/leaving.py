@@ -4,7 +4,7 @@ What a broker has for queues that are in the config no longer, and were to be re
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from typing import Any
 
 from rabbit_topology.broker.access import Access
@@ -31,17 +31,17 @@ def kept(access: Access, vhost: str, known: Container[str]) -> retained.Kept:
     except NotFoundError:
         return retained.Kept()
     graph = retained.Graph(
-        routes=[route for binding in bindings if (route := _route(binding)).source],
+        routes=[one for binding in bindings if (one := route(binding)).source],
         alternates=_named(access, vhost, exchanges, "exchanges", _ALTERNATE),
         dead_letters=_named(access, vhost, queues, "queues", _TARGET),
     )
     return retained.kept(graph, [queue["name"] for queue in queues if queue["name"] not in known])
 
 
-def unbind(access: Access, vhost: str, route: Route) -> None:
+def unbind(access: Access, vhost: str, binding_of: Route) -> None:
     """Remove a binding, if it is there."""
-    for binding in access.bindings("exchanges", vhost, route.source, "source"):
-        if _route(binding) == route:
+    for binding in access.bindings("exchanges", vhost, binding_of.source, "source"):
+        if route(binding) == binding_of:
             access.unbind(vhost, binding)
 
 
@@ -72,7 +72,8 @@ def _named(
     return stated
 
 
-def _route(binding: dict[str, Any]) -> Route:
+def route(binding: Mapping[str, Any]) -> Route:
+    """Return the route that a binding is, as the management API lists it."""
     return Route(
         source=binding["source"],
         kind=binding["destination_type"],

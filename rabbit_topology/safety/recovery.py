@@ -17,10 +17,11 @@ from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import contents, deletion
 from rabbit_topology.model import OnDelete, Queue, Topology
-from rabbit_topology.safety import handover
-from rabbit_topology.safety.handover import Handover
-from rabbit_topology.safety.overlap import Overlap
+from rabbit_topology.safety import stand_ins
+from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
 from rabbit_topology.safety.planned import Planned
+from rabbit_topology.safety.queue_replacement import QueueReplacement
+from rabbit_topology.safety.restoration import Restoration
 
 _NOTICED_SECONDS = 5.0
 """How long a busy broker may take to notice that the run which left this was killed."""
@@ -37,7 +38,7 @@ _FORGOTTEN_SECONDS = 150.0
 
 def find(access: Access, topology: Topology) -> list[str]:
     """Return the names of what an unfinished run has left in the topology's vhost."""
-    return [name for name in handover.leftovers(access, topology.vhost) if not is_marker(name)]
+    return [name for name in stand_ins.leftovers(access, topology.vhost) if not is_marker(name)]
 
 
 def complete(access: Access, topology: Topology, report: Callable[[str], None]) -> list[str]:
@@ -53,7 +54,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
     """
     _end_deletions(access, topology, report)
     vhost = topology.vhost
-    left = handover.leftovers(access, vhost)
+    left = stand_ins.leftovers(access, vhost)
     marker.sweep(access, vhost, left)
     helpers = {name for name in left if not is_marker(name)}
     if not helpers:
@@ -69,18 +70,24 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         report(f"policy {name}: removing it, since the queue that it was for is not replaced")
         planned.remove(name)
     for name, exchange in topology.exchanges.items():
-        overlap = Overlap(access=access, vhost=vhost, name=name, report=report)
-        if overlap.stand_in not in helpers:
+        replacement = ExchangeReplacement(
+            access=access,
+            vhost=vhost,
+            name=name,
+            report=report,
+            new=exchange,
+            outgoing=[route for route in topology.routes() if route.source == name],
+        )
+        if replacement.stand_in not in helpers:
             continue
         report(f"exchange {name}: completing what an earlier run began")
-        if overlap.is_taken_over() or not access.exists("exchanges", vhost, name):
-            outgoing = [route for route in topology.routes() if route.source == name]
-            overlap.renew(exchange, outgoing)
+        if replacement.is_taken_over() or not access.exists("exchanges", vhost, name):
+            replacement.declare()
         else:
-            overlap.give_back(exchange)
+            replacement.restore()
     completed: list[str] = []
     for name in dict.fromkeys([*topology.queues, *contents.names(access, vhost)]):
-        taken = Handover(access=access, vhost=vhost, name=name, report=report)
+        taken = Restoration(access=access, vhost=vhost, name=name, report=report)
         if taken.stand_in not in helpers:
             continue
         report(f"queue {name}: completing what an earlier run began")
@@ -93,17 +100,20 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if missing:
             taken.rescue()
         if wanted and (missing or taken.is_gone()):
-            _check_waiting(planned, taken, topology.queues[name])
-            taken.complete(topology.queues[name])
+            new = topology.queues[name]
+            _check_waiting(planned, taken, new)
+            QueueReplacement(
+                access=access, vhost=vhost, name=name, report=report, new=new
+            ).complete()
         else:
-            taken.give_back()
+            taken.restore()
         if wanted:
             completed.append(name)
     _wait_until_readable(access, vhost, completed, report)
     return [name for name in find(access, topology) if name not in needed]
 
 
-def _check_waiting(planned: Planned, taken: Handover, new: Queue) -> None:
+def _check_waiting(planned: Planned, taken: Restoration, new: Queue) -> None:
     """Raise if a queue that is declared now would drop what waits for it.
 
     The config may have changed since the run was killed that has taken the queue over.
@@ -158,7 +168,7 @@ def _delete_half_declared(
     vhost: str,
     name: str,
     report: Callable[[str], None],
-    taken: Handover | None = None,
+    taken: Restoration | None = None,
 ) -> None:
     """Delete a queue if its declaration was cut short, so that it can be declared again.
 

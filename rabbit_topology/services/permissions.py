@@ -14,7 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
-from rabbit_topology.model import Permissions, Service, TopicPermissions, Topology
+from rabbit_topology.model import (
+    PREDECLARED_EXCHANGES,
+    Permissions,
+    Service,
+    TopicPermissions,
+    Topology,
+)
 
 NOTHING = "^$"
 RESERVED = "amq."
@@ -22,7 +28,6 @@ SERVER_NAMED = "amq.gen-"
 """How names begin that the broker gives to queues that are declared without one."""
 
 _DEFAULT_EXCHANGE = "amq.default"
-_BUILT_IN_TOPICS = {"amq.topic"}
 
 
 def user_name(topology: Topology, service: str) -> str:
@@ -90,7 +95,8 @@ def topic_permissions(topology: Topology, service: Service) -> Mapping[str, Topi
 def is_topic(topology: Topology, exchange: str) -> bool:
     """Tell whether the broker looks at routing keys when a service publishes to an exchange."""
     declared = topology.exchanges.get(exchange)
-    return declared.type == "topic" if declared else exchange in _BUILT_IN_TOPICS
+    kind = declared.type if declared else PREDECLARED_EXCHANGES.get(exchange)
+    return kind == "topic"
 
 
 def declares(service: Service, name: str) -> bool:

@@ -17,7 +17,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import contents, deletion
 from rabbit_topology.model import Queue, QueueType
-from rabbit_topology.safety import handover, limits
+from rabbit_topology.safety import limits, stand_ins
+from rabbit_topology.safety.queue_replacement import QueueReplacement
 from tests.support.amqp10 import give_back_until
 from tests.support.stacks import (
     Stack,
@@ -237,7 +238,7 @@ def test_what_a_consumer_delays_is_refused_whatever_the_settings(
         assert "queue q cannot be replaced now: it delays 3 messages, the last of them is" in text
         assert "consumers say so (x-opt-delivery-time)" in text
     access = access_to(delaying)
-    assert handover.leftovers(access, vhost) == []
+    assert stand_ins.leftovers(access, vhost) == []
     found = contents.read(access, vhost, "q")
     assert found
     assert found.delayed == 3
@@ -262,7 +263,7 @@ def test_a_queue_that_delays_for_long_is_not_touched(
     for text in (warned.text, refused.text):
         assert "queue q cannot be replaced now: it delays 3 messages" in text
         assert "up to 3,600 s, as its settings say" in text
-    assert handover.leftovers(access_to(delaying), vhost) == []
+    assert stand_ins.leftovers(access_to(delaying), vhost) == []
     assert "putting everything back" not in refused.text
 
 
@@ -279,9 +280,9 @@ def test_traffic_is_not_held_for_messages_that_are_delayed_for_long(
         described = contents.describe(access, vhost, "q")
         assert described
         began = time.monotonic()
-        taken = handover.Handover(access=access, vhost=vhost, name="q", report=print)
+        taken = QueueReplacement(access=access, vhost=vhost, name="q", new=Queue(), report=print)
         with pytest.raises(BrokerError, match="cannot be replaced now: it delays 2 messages"):
-            taken._drain(described, Queue())
+            taken._drain(described)
         assert time.monotonic() - began < 100
         assert contents.names(access, vhost) == ["q"]
 

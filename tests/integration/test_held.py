@@ -19,7 +19,7 @@ from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import contents, shovel
 from rabbit_topology.model import Queue, QueueType, Topology
 from rabbit_topology.safety import recovery
-from rabbit_topology.safety.handover import Handover
+from rabbit_topology.safety.queue_replacement import QueueReplacement
 from tests.integration.conftest import VERSIONS
 from tests.support.clients import Consumer, Publisher
 from tests.support.stacks import access_to, connect, drain, fill, held, management, wait_for
@@ -40,10 +40,12 @@ def declare(broker: Broker, vhost: str, arguments: dict[str, Any]) -> None:
 def replaced(access: Access, vhost: str, new: Queue, away: float = 0.0) -> list[str]:
     """Replace the queue as the hooks do, and have it away for some seconds more."""
     reports: list[str] = []
-    handover = Handover(access=access, vhost=vhost, name="q", report=reports.append)
-    handover.take_over(new)
+    replacement = QueueReplacement(
+        access=access, vhost=vhost, name="q", new=new, report=reports.append
+    )
+    replacement.take_over()
     time.sleep(away)
-    handover.renew(new)
+    replacement.renew()
     return reports
 
 
@@ -200,7 +202,7 @@ def test_a_policy_of_others_that_comes_meanwhile_takes_nothing_from_what_waits(
     broker = start_broker(version)
     declare(broker, vhost, {"x-queue-type": type_.value})
     access, new = access_to(broker), Queue(type=other(type_))
-    handover = Handover(access=access, vhost=vhost, name="q", report=print)
+    replacement = QueueReplacement(access=access, vhost=vhost, name="q", new=new, report=print)
     theirs = {"pattern": "", "definition": {"max-length": 1}, "priority": 1000}
     with connect(broker, vhost) as connection:
         channel = connection.channel()
@@ -211,11 +213,11 @@ def test_a_policy_of_others_that_comes_meanwhile_takes_nothing_from_what_waits(
                 channel.basic_publish("e", "k", b"", mandatory=True)
 
         publish()
-        handover.take_over(new)
+        replacement.take_over()
         management(broker).request("PUT", f"/policies/{vhost}/theirs", theirs)
         publish()
         management(broker).request("DELETE", f"/policies/{vhost}/theirs")
-    handover.renew(new)
+    replacement.renew()
     assert contents.ready(access, vhost, "q") == 20
     assert not access.policies(vhost)
 

@@ -14,7 +14,7 @@ from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import contents, deletion
 from rabbit_topology.model import OnDelete, Queue, QueueType, Topology
 from rabbit_topology.safety import recovery
-from rabbit_topology.safety.handover import Handover
+from rabbit_topology.safety.queue_replacement import QueueReplacement
 from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     Stack,
@@ -115,8 +115,8 @@ def test_what_waits_is_not_let_into_a_queue_that_a_later_config_has_smaller(
         channel.queue_bind("q", "e", "k")
         fill(channel, "q", 5)
         access = access_to(broker)
-        handover = Handover(access=access, vhost=vhost, name="q", report=print)
-        handover.take_over(old.model_copy(update={"type": QueueType.QUORUM}))
+        begun = old.model_copy(update={"type": QueueType.QUORUM})
+        QueueReplacement(access=access, vhost=vhost, name="q", new=begun, report=print).take_over()
         for _ in range(5):  # what comes while the queue is away
             channel.basic_publish("e", "k", b"12345", mandatory=True)
 

@@ -734,11 +734,10 @@ def test_services_are_proposed_by_who_is_at_work(api):
         }
     )
     seen = watch.watch(management, ["v"], 0, lambda _text: None)
-    assert [*watch.proposed(seen)] == [
-        "services of vhost v:",
-        "  app: {username: app, exists: true, publishes: [events], consumes: [orders], "
-        "replies: true}",
-    ]
+    title, proposed = watch.proposed(seen)
+    assert title == "services of vhost v:"
+    assert proposed.startswith("  app: {username: app, exists: true, publishes: [events], ")
+    assert proposed.endswith("consumes: [orders], replies: true}")
     service = seen["v", "app"].service("app")
     config = {"vhost": "v", "exchanges": {"events": {}}, "queues": {"orders": {}}}
     read({**config, "services": {"app": service}}).check()

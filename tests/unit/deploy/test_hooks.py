@@ -10,9 +10,8 @@ import pulumi
 import pytest
 
 from rabbit_topology import Topology
-from rabbit_topology.deploy import guard as safety
 from rabbit_topology.deploy import hooks
-from rabbit_topology.deploy.inputs import route
+from rabbit_topology.deploy.guard import VhostGuard
 from tests.unit.deploy.test_component import args
 
 TOPOLOGY = {
@@ -30,20 +29,25 @@ def inputs(source):
 def test_a_second_way_into_a_queue_stays_until_all_its_bindings_are_made_again(deploy, mocker):
     made = []
     deploy(lambda: made.append(Topology("it", args(TOPOLOGY))))
-    guard = made[0]._guards["v"]
-    handover = mocker.patch.object(safety.Safety, "_handover").return_value
+    guard = made[0]._guard("v", mocker.Mock())
+
+    async def is_registering(kind, _vhost, _key):
+        return kind == "binding"
+
+    mocker.patch.object(guard.children, "is_registering", is_registering)
+    replacement = mocker.patch.object(VhostGuard, "_replacement").return_value
 
     def run(coroutine):
         asyncio.get_event_loop().run_until_complete(coroutine)
 
     # Two exchanges are replaced side by side, and the queue stays.
     for source in ("one", "two"):
-        run(guard._shadow(route(inputs(source))))
-    assert [call.args[1] for call in handover.shadow.call_args_list] == [None, None]
+        run(guard.before_free_binding(inputs(source)))
+    assert [call.kwargs for call in replacement.divert.call_args_list] == [{"replaced": False}] * 2
     run(guard.after(inputs("one")))
-    handover.give_back.assert_not_called()
+    replacement.restore.assert_not_called()
     run(guard.after(inputs("two")))
-    handover.give_back.assert_called_once_with()
+    replacement.restore.assert_called_once_with()
 
 
 @pytest.mark.parametrize(

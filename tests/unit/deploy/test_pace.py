@@ -151,6 +151,7 @@ def test_a_resource_made_without_its_classes_has_no_place() -> None:
 
 def test_garbage_is_collected_rarely_but_it_is() -> None:
     usual = 700
+    gc.enable()  # a command of another test may have turned it off
     gc.set_threshold(usual)
     pace.collect_rarely()
     assert gc.get_threshold()[0] > 10 * usual

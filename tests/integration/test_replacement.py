@@ -21,10 +21,10 @@ from rabbit_topology.compiler.urls import Address
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import contents, shovel
 from rabbit_topology.messages.contents import Contents
-from rabbit_topology.model import ByName, Exchange, Queue, QueueType
-from rabbit_topology.safety import handover, recovery
-from rabbit_topology.safety.handover import Handover
-from rabbit_topology.safety.overlap import Overlap
+from rabbit_topology.model import ByName, Exchange, Queue, QueueType, Route
+from rabbit_topology.safety import recovery, stand_ins
+from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
+from rabbit_topology.safety.queue_replacement import QueueReplacement
 from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     Stack,
@@ -36,11 +36,13 @@ from tests.support.stacks import (
     management,
     untouched,
     wait_for,
+    wanted,
 )
 from toolchain.broker import Broker
 from toolchain.ports import free_ports
 
 CLASSIC, QUORUM = Queue(type=QueueType.CLASSIC), Queue()
+TOPIC = Exchange(type="topic")
 MESSAGES = 10
 FULL = {"x-max-length": 5, "x-overflow": "reject-publish"}
 AT_LEAST_ONCE = {
@@ -65,20 +67,26 @@ class Vhost:
     def queue(self, name: str, arguments: dict[str, Any]) -> None:
         self.channel.queue_declare(name, durable=True, arguments=arguments)
 
-    def handover(self, by_name: ByName = ByName.REFUSE) -> Handover:
-        return Handover(
+    def queue_replacement(
+        self, new: Queue = QUORUM, by_name: ByName = ByName.REFUSE
+    ) -> QueueReplacement:
+        return QueueReplacement(
             access=self.access,
             vhost=self.name,
             name="q",
+            new=new,
             report=self.reports.append,
             by_name=by_name,
         )
 
-    def overlap(self, by_name: ByName = ByName.REFUSE) -> Overlap:
-        return Overlap(
+    def exchange_replacement(
+        self, new: Exchange, by_name: ByName = ByName.REFUSE
+    ) -> ExchangeReplacement:
+        return ExchangeReplacement(
             access=self.access,
             vhost=self.name,
             name="e",
+            new=new,
             report=self.reports.append,
             by_name=by_name,
         )
@@ -91,10 +99,10 @@ class Vhost:
 
     def hold(self) -> None:
         """Begin the replacement of `q` by a quorum queue, as far as a killed run may have come."""
-        taken = self.handover()
+        taken = self.queue_replacement()
         described = contents.describe(self.access, self.name, "q") or {}
-        taken._begin(described, QUORUM)
-        taken._declare_helpers(described, QUORUM)
+        taken._begin(described)
+        taken._declare_helpers(described)
         taken._hold()
 
     def move(self, source: str, exchange: str) -> shovel.Move:
@@ -173,7 +181,7 @@ def test_a_holding_queue_is_as_safe_as_the_queue_itself_and_lets_nothing_expire(
         {"pattern": "", "definition": {"message-ttl": 50_000}, "apply-to": "queues"},
     )
     it.hold()
-    listed = management(it.broker).get(f"/queues/{it.name}/{it.handover().holding}")
+    listed = management(it.broker).get(f"/queues/{it.name}/{it.queue_replacement().holding}")
     kept = {key: value for key, value in AT_LEAST_ONCE.items() if key != "x-message-ttl"}
     # From 4.0 on the broker drops what is returned 20 times, unless it is told not to.
     unlimited = {} if version == "3.10" else {"x-delivery-limit": -1}
@@ -189,7 +197,7 @@ def test_what_does_not_fit_into_a_full_queue_waits_until_there_is_room(
     """On the version that would drop what a full queue has returned 20 times."""
     it = vhost_on("4.0", **{"x-queue-type": "quorum"}, **FULL)
     it.publish(range(5))
-    it.handover().take_over(CLASSIC)
+    it.queue_replacement(CLASSIC).take_over()
     it.publish(range(5, 30))
     it.queue("q", {"x-queue-type": "classic", **FULL})
     taken: set[int] = set()
@@ -206,7 +214,7 @@ def test_what_does_not_fit_into_a_full_queue_waits_until_there_is_room(
     consumer = Thread(target=consume)
     consumer.start()
     try:
-        it.handover().give_back()
+        it.queue_replacement().restore()
         wait_for(lambda: len(taken) >= 30, "all messages consumed")
     finally:
         done.set()
@@ -215,9 +223,8 @@ def test_what_does_not_fit_into_a_full_queue_waits_until_there_is_room(
 
 
 def test_a_consumer_that_has_the_queue_for_itself_is_not_waited_for_without_end(
-    small: Vhost, monkeypatch: pytest.MonkeyPatch
+    small: Vhost,
 ) -> None:
-    monkeypatch.setattr(handover, "PATIENCE_SECONDS", 3.0)
     fill(small.channel, "q", MESSAGES)
     before = small.state()
     with connect(small.broker, small.name) as connection:
@@ -225,7 +232,7 @@ def test_a_consumer_that_has_the_queue_for_itself_is_not_waited_for_without_end(
         channel.basic_qos(prefetch_count=1)
         channel.basic_consume("q", lambda *_: None, exclusive=True)
         with pytest.raises(BrokerError, match="a consumer has the queue for itself"):
-            small.handover().take_over(QUORUM)
+            replace(small.queue_replacement(), patience=3.0).take_over()
     assert small.state() == before
     wait_for(lambda: contents.ready(small.access, small.name, "q") == MESSAGES, "given back")
     numbers = [number for number, _ in drain(small.channel, "q")]
@@ -272,12 +279,12 @@ def test_a_queue_that_is_dead_lettered_to_by_its_name_is_not_replaced(
     fill(small.channel, "elsewhere", 1)
     before = small.state()
     with pytest.raises(BrokerError, match="queue retry, which is in use, dead-letters to it"):
-        small.handover().take_over(QUORUM)
+        small.queue_replacement().take_over()
     assert small.state() == before
 
-    small.handover(ByName.ACCEPT).check(QUORUM)
+    small.queue_replacement(by_name=ByName.ACCEPT).check()
     small.channel.queue_purge("retry")
-    small.handover().check(QUORUM)
+    small.queue_replacement().check()
 
 
 def test_an_exchange_that_is_dead_lettered_to_is_not_replaced(small: Vhost) -> None:
@@ -286,13 +293,13 @@ def test_an_exchange_that_is_dead_lettered_to_is_not_replaced(small: Vhost) -> N
     fill(small.channel, "orders", 1)
     before = small.state()
     with pytest.raises(BrokerError, match="queue orders, exchange front sends on to it"):
-        small.overlap().take_over(Exchange(type="topic"), [])
+        small.exchange_replacement(TOPIC).take_over()
     assert small.state() == before
 
-    small.overlap(ByName.ACCEPT).check(Exchange(type="topic"))
+    small.exchange_replacement(TOPIC, ByName.ACCEPT).check()
     small.channel.queue_purge("orders")
     small.channel.exchange_delete("front")
-    small.overlap().check(Exchange(type="topic"))
+    small.exchange_replacement(TOPIC).check()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -303,7 +310,7 @@ def test_an_exchange_that_is_about_to_be_deleted_has_one_way_for_each_message(
     broker = start_broker(version)
     management(broker).request("PUT", f"/vhosts/{vhost}")
     access, new = access_to(broker), Exchange(type="direct" if type_ == "topic" else "topic")
-    overlap = Overlap(access=access, vhost=vhost, name="e", report=print)
+    replacement = ExchangeReplacement(access=access, vhost=vhost, name="e", new=new, report=print)
     arguments = {"x-match": "any", "h": "1"} if type_ == "headers" else {}
     with connect(broker, vhost) as connection:
         channel = connection.channel()
@@ -313,16 +320,16 @@ def test_an_exchange_that_is_about_to_be_deleted_has_one_way_for_each_message(
             channel.queue_declare(queue, durable=True)
             for key in ("k", "l"):
                 channel.queue_bind(queue, "e", key, arguments)
-        overlap.take_over(new, [])
+        replacement.take_over()
         ways = access.bindings("exchanges", vhost, "e", "source")
-        assert {way["destination"] for way in ways} == {overlap.stand_in}
+        assert {way["destination"] for way in ways} == {replacement.stand_in}
         keys = {way["routing_key"] for way in ways}
         assert keys == {"direct": {"k", "l"}, "topic": {"#"}}.get(type_, {""})
 
         properties = pika.BasicProperties(headers={"h": "1"})
         channel.basic_publish("e", "k", b"before", properties, mandatory=True)
         channel.exchange_delete("e")
-        overlap.renew(new, [])
+        replacement.declare()
         channel.basic_publish("e", "k", b"after", properties, mandatory=True)
         for queue in ("a", "b"):
             bodies = [channel.basic_get(queue, auto_ack=True)[2] for _ in range(3)]
@@ -334,13 +341,78 @@ def test_an_exchange_that_is_about_to_be_deleted_has_one_way_for_each_message(
     assert ends == {(queue, key) for queue in ("a", "b") for key in ("k", "l")}
 
 
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("destination", ["d", "amq.fanout"])
+def test_where_a_route_is_diverted_those_are_reached_that_others_have_bound(
+    start_broker: Callable[[str], Broker], vhost: str, version: str, destination: str
+) -> None:
+    """The source of the route is replaced; where it leads stays, with the bindings of others."""
+    broker = start_broker(version)
+    management(broker).request("PUT", f"/vhosts/{vhost}")
+    access = access_to(broker)
+    own = Route(source=destination, kind="queue", destination="own", routing_key="k")
+    to_it = Route(source="e", kind="exchange", destination=destination, routing_key="k")
+    replacement = ExchangeReplacement(
+        access=access,
+        vhost=vhost,
+        name=destination,
+        new=Exchange(type="fanout"),
+        outgoing=[own],
+        report=print,
+    )
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        channel.exchange_declare("e", durable=True)
+        if destination == "d":
+            channel.exchange_declare("d", "fanout", durable=True)
+        for queue in ("own", "theirs"):
+            channel.queue_declare(queue, durable=True)
+            channel.queue_bind(queue, destination, "k")
+        channel.exchange_bind(destination, "e", "k")
+        before = held(broker, vhost)
+        replacement.divert(to_it, replaced=False)
+        channel.exchange_unbind(destination, "e", "k")
+        channel.basic_publish("e", "k", b"meanwhile", mandatory=True)
+        channel.exchange_bind(destination, "e", "k")
+        replacement.restore()
+        channel.basic_publish("e", "k", b"after", mandatory=True)
+        for queue in ("own", "theirs"):
+            bodies = [channel.basic_get(queue, auto_ack=True)[2] for _ in range(3)]
+            assert bodies == [b"meanwhile", b"after", None], queue
+        listed = held(broker, vhost)
+        listed["queues"].pop(LOCK_QUEUE, None)
+        assert listed == before
+
+
+def test_an_exchange_that_leads_to_one_of_the_brokers_own_is_replaced(
+    one_stack: Stack, vhost: str
+) -> None:
+    topology: dict[str, Any] = {
+        "vhost": vhost,
+        "exchanges": {"e": {}},
+        "queues": {"q": {}},
+        "bindings": [
+            {"source": "e", "exchange": "amq.fanout", "routing_key": "k"},
+            {"source": "amq.fanout", "queue": "q"},
+        ],
+    }
+    one_stack.configure(topology)
+    one_stack.up()
+    one_stack.configure({**topology, "exchanges": {"e": {"type": "topic"}}})
+    one_stack.up()
+    assert held(one_stack.broker, vhost) == wanted(
+        {**topology, "exchanges": {"e": {"type": "topic"}}}
+    )
+
+
 def test_an_exchange_whose_own_alternate_would_take_its_messages_is_not_replaced(
     small: Vhost,
 ) -> None:
     new = Exchange(type="topic", arguments={"alternate-exchange": "unrouted"})
     before = small.state()
     with pytest.raises(BrokerError, match="its argument alternate-exchange would take"):
-        small.overlap().take_over(new, [])
+        small.exchange_replacement(new).take_over()
     assert small.state() == before
 
 
@@ -352,7 +424,7 @@ def test_no_exchange_is_replaced_without_amqp(small: Vhost) -> None:
     alone = Access(management=management(small.broker), addresses=[Address("127.0.0.1", port)])
     before = small.state()
     with pytest.raises(BrokerError, match="no AMQP address of the broker answers here"):
-        replace(small.overlap(), access=alone).take_over(Exchange(type="topic"), [])
+        replace(small.exchange_replacement(TOPIC), access=alone).take_over()
     assert small.state() == before
 
 
@@ -364,7 +436,7 @@ def test_an_operator_policy_may_not_expire_what_is_held(small: Vhost) -> None:
     )
     before = small.state()
     with pytest.raises(BrokerError, match=r"to the queue 'rabbit-topology\.drained\.q'.*expires"):
-        small.handover().take_over(QUORUM)
+        small.queue_replacement().take_over()
     assert small.state() == before
 
 
@@ -399,7 +471,7 @@ def test_more_leftovers_than_a_page_holds_are_all_found(small: Vhost) -> None:
     names = {f"rabbit-topology.stand-in.{number}" for number in range(501)}
     for name in names:
         small.channel.exchange_declare(name, "fanout", durable=True)
-    assert set(handover.leftovers(small.access, small.name)) == names
+    assert set(stand_ins.leftovers(small.access, small.name)) == names
 
 
 # The whole of it, with the engine

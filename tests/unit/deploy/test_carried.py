@@ -27,6 +27,10 @@ TOPOLOGY = {
     ],
 }
 
+POLICY = "rabbitmq:index/policy:Policy"
+OPERATOR_POLICY = "rabbitmq:index/operatorPolicy:OperatorPolicy"
+SETTINGS = "rabbit-topology-queues."
+
 
 @pytest.fixture
 def it(deploy):
@@ -108,3 +112,37 @@ def test_a_vhost_stays_where_the_config_says_so(deploy):
     said = {"vhost": "v", "vhost_settings": {"on_delete": "retain"}, "queues": {"q": {}}}
     it = deploy(lambda: Topology("it", args(said)))
     assert it.one(VHOST, "it/v").hooks == {}
+
+
+def test_which_hooks_policies_carry(deploy):
+    limit = {"max_length": 5}
+    topology = {
+        "vhost": "v",
+        "exchanges": {"e": {"alternate": "amq.fanout"}},
+        "queues": {
+            "kept": limit,
+            "left": {**limit, "on_delete": "retain"},
+            "dropped": {**limit, "on_delete": "discard"},
+        },
+        "policies": {"p": {"pattern": "x", "definition": {"max-length": 1}}},
+        "operator_policies": {"o": {"pattern": "x", "definition": {"max-length": 1}}},
+    }
+    it = deploy(lambda: Topology("it", args(topology)))
+    hooks = {one.name.removeprefix("it/v/"): one.hooks for one in it.of(POLICY)}
+    hooks["o"] = it.one(OPERATOR_POLICY, "it/v/o").hooks
+    after = {tuple(found.pop("after_create")) for found in hooks.values()}
+    assert after == {("rabbit-topology:it:after-policy",)}
+    assert {name: set(map(tuple, found.values())) for name, found in hooks.items()} == {
+        name: {(f"rabbit-topology:it:{hook}",)}
+        for name, hook in {
+            "rabbit-topology-exchanges.e": "policy",
+            f"{SETTINGS}kept": "policy",
+            f"{SETTINGS}left": "retained-policy",
+            f"{SETTINGS}dropped": "discarded-policy",
+            "p": "policy",
+            "o": "operator-policy",
+        }.items()
+    }
+    assert {tuple(found) for found in hooks.values()} == {
+        ("before_create", "before_update", "before_delete")
+    }

@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from rabbit_topology import Topology
+from rabbit_topology import parse
 from rabbit_topology.broker.access import Access
-from rabbit_topology.deploy import guard as safety
+from rabbit_topology.compiler import policies as compiled
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.messages import contents
 from rabbit_topology.messages.contents import Contents
-from rabbit_topology.model import OnDelete, QueueType
-from tests.unit.deploy.test_component import args
+from rabbit_topology.model import OnDelete, QueueType, SafetySettings
+from rabbit_topology.safety.deletion import Deletions
+from rabbit_topology.safety.policy_changes import PolicyChanges
+from rabbit_topology.safety.run import Run
 from tests.unit.safety.test_limits import Broker
 
-POLICY = "rabbitmq:index/policy:Policy"
-OPERATOR_POLICY = "rabbitmq:index/operatorPolicy:OperatorPolicy"
 PREFIX = "rabbit-topology-queues."
 FILLED = Contents(kind=QueueType.QUORUM, ready=50, unacknowledged=0, consumers=0)
 
@@ -52,24 +52,36 @@ class Recorder(Broker):
         return None if method != "GET" else self.get(path)
 
 
+def changes(queues, policies=(), *, is_preview=False, replaced=(), tell=None):
+    """Return who decides for a topology, and what is written to a broker with filled queues."""
+    exchanges = {"leads-on": {}, "new": {}}
+    topology = parse({"vhost": "v", "exchanges": exchanges, "queues": queues})[0]
+    recorder = Recorder("abc", list(policies))
+    access = Access(management=recorder, addresses=[])
+    said = [].append
+    run = Run(is_preview=is_preview, settings=SafetySettings(), report=said, warn=tell or said)
+    deciding = PolicyChanges(
+        access=access,
+        topology=topology,
+        run=run,
+        kept=compiled.kept(topology),
+        deletions=Deletions(access=access, topology=topology, run=run, leaving=list),
+        replaced=set(replaced),
+    )
+    return deciding, recorder
+
+
 @pytest.fixture
-def change(deploy, monkeypatch):
-    """Run a policy's hook, for a config, on a broker that holds queues with 50 messages each."""
+def change(monkeypatch):
+    """Ask for a change of a policy, on a broker that holds queues with 50 messages each."""
 
     def run(queues, old, new, on_delete=OnDelete.REFUSE, *, policies=(), bodies=None, moving=()):
-        made = []
-        exchanges = {"leads-on": {}, "new": {}}
-        topology = {"vhost": "v", "exchanges": exchanges, "queues": queues}
-        deploy(lambda: made.append(Topology("it", args(topology))))
-        recorder = Recorder("abc", list(policies))
-        recorder.bodies = [] if bodies is None else bodies
         monkeypatch.setattr(contents, "quick", lambda *_: FILLED)
         monkeypatch.setattr(contents, "read", lambda *_: FILLED)
-        hooks = made[0]._guards["v"]
-        hooks.access = Access(management=recorder, addresses=[])
-        hooks._moving = set(moving)
+        deciding, recorder = changes(queues, policies, replaced=moving)
+        recorder.bodies = [] if bodies is None else bodies
         try:
-            hooks._change_policy(old, new, on_delete)
+            deciding.check_change(old, new, on_delete)
         except TopologyError as error:
             return recorder.written, str(error)
         return recorder.written, None
@@ -88,40 +100,6 @@ def inputs(name, members, **definition):
 
 def put(name):
     return "PUT", f"/policies/v/{PREFIX}{name}"
-
-
-def test_who_carries_which_hook(deploy):
-    limit = {"max_length": 5}
-    topology = {
-        "vhost": "v",
-        "exchanges": {"e": {"alternate": "amq.fanout"}},
-        "queues": {
-            "kept": limit,
-            "left": {**limit, "on_delete": "retain"},
-            "dropped": {**limit, "on_delete": "discard"},
-        },
-        "policies": {"p": {"pattern": "x", "definition": {"max-length": 1}}},
-        "operator_policies": {"o": {"pattern": "x", "definition": {"max-length": 1}}},
-    }
-    it = deploy(lambda: Topology("it", args(topology)))
-    hooks = {one.name.removeprefix("it/v/"): one.hooks for one in it.of(POLICY)}
-    hooks["o"] = it.one(OPERATOR_POLICY, "it/v/o").hooks
-    after = {tuple(found.pop("after_create")) for found in hooks.values()}
-    assert after == {("rabbit-topology:it:after-policy",)}
-    assert {name: set(map(tuple, found.values())) for name, found in hooks.items()} == {
-        name: {(f"rabbit-topology:it:{hook}",)}
-        for name, hook in {
-            "rabbit-topology-exchanges.e": "policy",
-            f"{PREFIX}kept": "policy",
-            f"{PREFIX}left": "retained-policy",
-            f"{PREFIX}dropped": "discarded-policy",
-            "p": "policy",
-            "o": "operator-policy",
-        }.items()
-    }
-    assert {tuple(found) for found in hooks.values()} == {
-        ("before_create", "before_update", "before_delete")
-    }
 
 
 def test_a_queue_that_leaves_a_group_has_its_next_policy_first(change):
@@ -262,17 +240,11 @@ def test_a_policy_of_the_users_is_not_deleted_where_what_is_below_would_drop(cha
     assert "queue c: max-length: none -> 1" in refused
 
 
-def test_a_preview_only_says_so(deploy, monkeypatch):
+def test_a_preview_only_says_so(monkeypatch):
     said = []
-    monkeypatch.setattr(safety.pulumi, "warn", said.append)
     monkeypatch.setattr(contents, "read", lambda *_: FILLED)
-
-    def program():
-        topology = {"vhost": "v", "queues": {"a": {"max_length": 10}}}
-        hooks = Topology("it", args(topology))._guards["v"]
-        hooks.access = Access(management=Recorder("a", []), addresses=[])
-        hooks._change_policy({}, inputs("a", "a", max_length="10"), OnDelete.REFUSE)
-
-    deploy(program, preview=True)
+    deciding, recorder = changes({"a": {"max_length": 10}}, is_preview=True, tell=said.append)
+    deciding.check_change({}, inputs("a", "a", max_length="10"), OnDelete.REFUSE)
     (text,) = said
     assert "`pulumi up` will refuse:\n  - queue a: max-length: none -> 10" in text
+    assert recorder.written == []

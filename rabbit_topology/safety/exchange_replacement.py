@@ -25,7 +25,8 @@ from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import contents
 from rabbit_topology.model import ByName, Exchange, Route
-from rabbit_topology.safety import handover
+from rabbit_topology.safety import leaving, stand_ins
+from rabbit_topology.safety.replacement import OTHERWISE, REDECLARED
 
 ALTERNATE = "alternate-exchange"
 
@@ -33,13 +34,16 @@ _PRECONDITION_FAILED = 406
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overlap:
+class ExchangeReplacement:
     """One exchange's way from its old declaration to its new one."""
 
     access: Access
     vhost: str
     name: str
     report: Callable[[str], None]
+    new: Exchange
+    outgoing: Sequence[Route] = ()
+    """The bindings from it, as they are declared."""
     by_name: ByName = ByName.REFUSE
     """What to do when messages come to the exchange by its name, with no publisher behind."""
 
@@ -48,15 +52,15 @@ class Overlap:
         """The exchange that routes as the new one will; a policy has the same name."""
         return own_name("exchange", self.name)
 
-    def check(self, new: Exchange) -> None:
+    def check(self) -> None:
         """Look for what stands in the way, and touch nothing.
 
         Raises:
-            BrokerError: The exchange cannot be replaced by ``new`` without loss.
+            BrokerError: The exchange cannot be replaced without loss.
         """
         with self.access.channel(self.vhost):
             pass  # without AMQP there is no lock, and nothing is replaced
-        if ALTERNATE in new.arguments:
+        if ALTERNATE in self.new.arguments:
             raise self._refused(
                 f"its argument {ALTERNATE} would take what is published before its bindings are "
                 "made: leave it out, and set it by a policy"
@@ -77,14 +81,14 @@ class Overlap:
                 "meanwhile, or accept the loss: rabbit-topology:safety.published_by_name: accept"
             )
 
-    def clear(self, new: Exchange) -> None:
+    def clear(self) -> None:
         """Look for what stands in the way of a replacement that is about to begin; as `check` does.
 
         One that was begun is completed, whatever is in its way now.
         """
         self.access.lock(self.vhost)
-        if not self.is_shadowed():
-            self.check(new)
+        if not self.has_stand_in():
+            self.check()
 
     def _refused(self, reason: str) -> BrokerError:
         said = f"exchange {self.name} cannot be replaced without loss: {reason}"
@@ -102,25 +106,28 @@ class Overlap:
             if any(outcome.get(ALTERNATE) == self.name for one in outcomes for outcome in one):
                 yield exchange["name"]
 
-    def shadow(
-        self, route: Route, new: Exchange, outgoing: Sequence[Route], *, replaced: bool
-    ) -> None:
-        """Give ``route``, which leads here and is about to be unbound, a second way on.
+    def divert(self, route: Route, *, replaced: bool) -> None:
+        """Bind the stand-in as ``route`` is, which leads here and is about to be unbound.
 
         Without ``replaced`` the exchange stays, and the source of the route is replaced.
         """
         with self.access.rebinding:
-            self._stand_in(new, outgoing, check=replaced)
+            self._stand_in(check=replaced)
+            if not replaced:
+                # What comes by this route reaches those as well that others have bound.
+                for way in self._ways():
+                    if leaving.route(way) not in self.outgoing:
+                        self.access.copy_binding(self.vhost, way, source=self.stand_in)
             self.access.bind(
                 self.vhost, route.source, "e", self.stand_in, route.routing_key, route.arguments
             )
 
-    def take_over(self, new: Exchange, outgoing: Sequence[Route]) -> None:
+    def take_over(self) -> None:
         """Have the stand-in route all that comes while the exchange is away."""
         if not self.access.exists("exchanges", self.vhost, self.name):
             return
         with self.access.rebinding:
-            self._stand_in(new, outgoing, check=True)
+            self._stand_in(check=True)
             for way in self._ways():
                 # What the stack manages is unbound by now: these are bindings of others.
                 self.access.copy_binding(self.vhost, way, source=self.stand_in)
@@ -155,38 +162,43 @@ class Overlap:
         listed = self._bindings(self.name, "source")
         return [binding for binding in listed if binding["destination"] != self.stand_in]
 
-    def renew(self, new: Exchange, outgoing: Sequence[Route]) -> None:
-        """Declare the exchange, which was just deleted, and give back.
+    def declare(self) -> None:
+        """Declare the exchange, which was just deleted, and bind it.
 
         What a client has declared under its name meanwhile is replaced as well.
 
         Raises:
             BrokerError: The broker cannot be asked, or refuses.
         """
-        for _ in range(handover.REDECLARED):
+        for _ in range(REDECLARED):
             try:
-                self.access.declare("exchanges", self.vhost, self.name, new.declaration())
+                self.access.declare("exchanges", self.vhost, self.name, self.new.declaration())
             except BrokerError as error:
-                if handover.OTHERWISE not in str(error):
+                if OTHERWISE not in str(error):
                     raise
             else:
-                self.give_back(new)
+                self.restore()
                 return
             self.report(
                 f"exchange {self.name}: is there as it was before, a client may have declared it "
                 "again; replacing that as well"
             )
-            self.take_over(new, outgoing)
-            self._replace_redeclared(new)
+            self.take_over()
+            self._replace_redeclared()
         raise BrokerError(
             self.access.management.endpoint,
             f"exchange {self.name}: clients declare it again, otherwise, as often as it is "
             "deleted; stop them, or have them declare it as the config does, and run again",
         )
 
-    def _replace_redeclared(self, new: Exchange) -> None:
+    def renew(self) -> None:
+        """Do what `declare` does, if that is not done."""
+        if self.has_stand_in():
+            self.declare()
+
+    def _replace_redeclared(self) -> None:
         """Delete the exchange, and declare it in the same moment, before any client can."""
-        declaration = new.declaration()
+        declaration = self.new.declaration()
         with self.access.channel(self.vhost) as channel:
             # The blocking channel waits for the broker's answer; the one below it does not.
             channel._impl.exchange_delete(self.name)  # noqa: SLF001
@@ -198,14 +210,14 @@ class Overlap:
                 if error.reply_code != _PRECONDITION_FAILED:
                     raise  # else somebody was faster, and it is tried again
 
-    def give_back(self, new: Exchange) -> None:
+    def restore(self) -> None:
         """Bind the exchange, which exists, as its stand-in is bound, and remove what helped."""
-        if not self.is_shadowed():
+        if not self.has_stand_in():
             return
         with self.access.rebinding:
             outgoing = self._bindings(self.stand_in, "source")
             for key, arguments in _match_all(
-                new.type, [binding["routing_key"] for binding in outgoing]
+                self.new.type, [binding["routing_key"] for binding in outgoing]
             ):
                 self.access.bind(self.vhost, self.name, "e", self.stand_in, key, arguments)
             for binding in outgoing:
@@ -217,11 +229,11 @@ class Overlap:
             self.access.request_if_there("DELETE", "exchanges", self.vhost, self.stand_in)
 
     def is_taken_over(self) -> bool:
-        """Tell whether the stand-in routes for the exchange: that was deleted, or about to be."""
+        """Return whether the stand-in routes for the exchange: that was deleted, or about to be."""
         return any(policy["name"] == self.stand_in for policy in self.access.policies(self.vhost))
 
-    def is_shadowed(self) -> bool:
-        """Tell whether a stand-in is there: an overlap was begun and not finished."""
+    def has_stand_in(self) -> bool:
+        """Return whether a stand-in is there: a replacement was begun and not finished."""
         return self.access.exists("exchanges", self.vhost, self.stand_in)
 
     def _bindings(self, exchange: str, end: str) -> list[dict[str, Any]]:
@@ -231,22 +243,22 @@ class Overlap:
         target = Target(kind="exchanges", name=self.name)
         return self.access.applied(self.vhost, target, but=self.stand_in)
 
-    def _stand_in(self, new: Exchange, outgoing: Sequence[Route], *, check: bool) -> None:
+    def _stand_in(self, *, check: bool) -> None:
         self.access.lock(self.vhost)
         if check:
-            self.clear(new)
-        arguments = dict(new.arguments)
+            self.clear()
+        arguments = dict(self.new.arguments)
         effective = self._users_policy()
         if ALTERNATE in effective and ALTERNATE not in arguments:
             arguments[ALTERNATE] = effective[ALTERNATE]
         lasting = {"durable": True, "auto_delete": False, "arguments": arguments}
         self.access.declare(
-            "exchanges", self.vhost, self.stand_in, {**new.declaration(), **lasting}
+            "exchanges", self.vhost, self.stand_in, {**self.new.declaration(), **lasting}
         )
-        for route in outgoing:
+        for route in self.outgoing:
             kind, destination = "e", route.destination
             if route.kind == "queue":
-                kind, destination = handover.way_in(self.access, self.vhost, route.destination)
+                kind, destination = stand_ins.way_in(self.access, self.vhost, route.destination)
             self.access.bind(
                 self.vhost, self.stand_in, kind, destination, route.routing_key, route.arguments
             )
