@@ -6,7 +6,7 @@ Source: "Component resources", Pulumi documentation.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,15 +14,16 @@ import pulumi
 
 from rabbit_topology import model
 from rabbit_topology.broker.access import Access
-from rabbit_topology.compiler import urls
-from rabbit_topology.deploy import admission, engine, unfinished
+from rabbit_topology.deploy import admission, engine, reach, unfinished
 from rabbit_topology.deploy.children import Children
 from rabbit_topology.deploy.guard import VhostGuard
 from rabbit_topology.deploy.hooks import Hooks
+from rabbit_topology.deploy.outputs import Urls, VhostOutputs, addresses, amqp_urls
 from rabbit_topology.deploy.provider import Provider
 from rabbit_topology.deploy.record import LEAVING, RETAINED, Record
 from rabbit_topology.deploy.resources import Vhost
 from rabbit_topology.deploy.users import Users
+from rabbit_topology.errors import TopologyError
 from rabbit_topology.safety.run import Run
 
 
@@ -32,8 +33,11 @@ class TopologyArgs:
 
     topology: model.Topology | Sequence[model.Topology]
     """What to declare, one vhost or several; checked with `rabbit_topology.parse`."""
-    access: pulumi.Input[Access]
-    """How to reach the broker, from here and for services; see `Access.connect`."""
+    access: pulumi.Input[Access] | None = None
+    """How to reach the broker, from here and for services, see `Access.connect`; default: as the
+    component's provider does, or the stack's config."""
+    broker: model.Broker = field(default_factory=model.Broker)
+    """Where AMQP is, if not where the endpoint is: for when ``access`` is left out."""
     safety: model.SafetySettings = field(default_factory=model.SafetySettings)
     """How careful to be."""
     seed: pulumi.Input[str] | None = None
@@ -48,16 +52,8 @@ class TopologyArgs:
 class Topology(pulumi.ComponentResource):
     """One vhost or several, with all that is in them, and the URLs to connect with."""
 
-    outputs: dict[str, Any]
-    """By name; with several vhosts the same by vhost, under `vhosts`:
-
-    - `vhost`: its name, known once it exists;
-    - `exchange_urls`, `queue_urls`: by name, a URL to open, or a list of one per host; without
-      credentials;
-    - `connection_url`: secret, the same with the credentials of `TopologyArgs.access`;
-    - `service_urls`: by service, secret, the same with the service's credentials;
-    - `addresses`: `exchanges` and `queues` by name, AMQP 1.0 address, and an exchange's keys.
-    """
+    vhosts: Mapping[str, VhostOutputs]
+    """What to connect with, by vhost. Of a single one, all of it is here as well."""
 
     def __init__(
         self, name: str, args: TopologyArgs, opts: pulumi.ResourceOptions | None = None
@@ -65,9 +61,12 @@ class Topology(pulumi.ComponentResource):
         engine.check_version()
         super().__init__("rabbit_topology:index:Topology", name, None, opts)
         self._name, self._args = name, args
-        self._access = pulumi.Output.from_input(args.access)
+        reached = args.access
+        if reached is None:
+            reached = reach.access(self.get_provider("rabbitmq:index/vHost:VHost"), args.broker)
+        self._access = pulumi.Output.from_input(reached)
         # Where it is an output of other resources, nobody can tell yet.
-        known = args.access.management.username if isinstance(args.access, Access) else None
+        known = reached.management.username if isinstance(reached, Access) else None
         self._own_user = known
         admission.check_own_user(args.topologies, known)
         self._record = Record()
@@ -98,7 +97,7 @@ class Topology(pulumi.ComponentResource):
         )
         self._all_hooks = (going, staying)
         self._hooks = staying if opts and opts.retain_on_delete else going
-        outputs: dict[str, dict[str, Any]] = {}
+        self.vhosts = outputs = {}
         vhosts: list[Vhost] = []
         users: list[pulumi.Resource] = []
         granted: list[pulumi.Resource] = []
@@ -110,11 +109,55 @@ class Topology(pulumi.ComponentResource):
         all_else = [*granted, *(resource for vhost in vhosts for resource in vhost.made)]
         for vhost in vhosts:
             vhost.link(all_else)
-        one = isinstance(args.topology, model.Topology)
         if not self._childResources:
             self._begun: pulumi.Output[bool] = pulumi.Output.from_input(provider.begin())
-        self.outputs = next(iter(outputs.values())) if one else {"vhosts": outputs}
         self.register_outputs({**self.outputs, **self._notes()})
+
+    @property
+    def outputs(self) -> dict[str, Any]:
+        """All of `vhosts` by name, to be exported: of a single one, that alone."""
+        if isinstance(self._args.topology, model.Topology):
+            return self._only.exported()
+        return {"vhosts": {vhost: one.exported() for vhost, one in self.vhosts.items()}}
+
+    @property
+    def vhost(self) -> pulumi.Output[str]:
+        """The name of the only vhost, known once it exists."""
+        return self._only.vhost
+
+    @property
+    def exchange_urls(self) -> Mapping[str, pulumi.Output[Urls]]:
+        """As `VhostOutputs.exchange_urls`, of the only vhost."""
+        return self._only.exchange_urls
+
+    @property
+    def queue_urls(self) -> Mapping[str, pulumi.Output[Urls]]:
+        """As `VhostOutputs.queue_urls`, of the only vhost."""
+        return self._only.queue_urls
+
+    @property
+    def connection_url(self) -> pulumi.Output[Urls]:
+        """As `VhostOutputs.connection_url`, of the only vhost: a secret."""
+        return self._only.connection_url
+
+    @property
+    def service_urls(self) -> Mapping[str, pulumi.Output[Urls]]:
+        """As `VhostOutputs.service_urls`, of the only vhost: secrets."""
+        return self._only.service_urls
+
+    @property
+    def addresses(self) -> Mapping[str, Mapping[str, Any]]:
+        """As `VhostOutputs.addresses`, of the only vhost."""
+        return self._only.addresses
+
+    @property
+    def _only(self) -> VhostOutputs:
+        match [*self.vhosts.values()]:
+            case [only]:
+                return only
+        raise TopologyError(
+            f"{self._name} has several vhosts: take one of {', '.join(self.vhosts)} from `vhosts`"
+        )
 
     async def _hooks_registered(self) -> None:
         for hooks in self._all_hooks:
@@ -155,7 +198,7 @@ class Topology(pulumi.ComponentResource):
 
     def _users(
         self, vhost: Vhost, made: list[pulumi.Resource], granted: list[pulumi.Resource]
-    ) -> dict[str, Any]:
+    ) -> VhostOutputs:
         """Create the users of a vhost, after those ``made`` so far; return its outputs."""
         topology = vhost.topology
         users = Users(
@@ -170,25 +213,27 @@ class Topology(pulumi.ComponentResource):
             granted=granted,
             own_user=self._own_user,
         )
-        plain_urls = self._access.apply(lambda access: _urls(access, topology.vhost))
+        plain_urls: pulumi.Output[Urls] = self._access.apply(
+            lambda access: amqp_urls(access, topology.vhost)
+        )
         service_urls = {}
         for name in topology.services:
             service_urls[name] = self._secret_urls(vhost.name, *users.service(topology, name))
         for name, user in topology.users.items():
             users.user(name, user)
         management = self._access.apply(lambda access: access.management)
-        return {
-            "vhost": pulumi.Output.from_input(vhost.name),
-            "exchange_urls": dict.fromkeys(topology.exchanges, plain_urls),
-            "queue_urls": dict.fromkeys(topology.queues, plain_urls),
-            "connection_url": self._secret_urls(
+        return VhostOutputs(
+            vhost=pulumi.Output.from_input(vhost.name),
+            exchange_urls=dict.fromkeys(topology.exchanges, plain_urls),
+            queue_urls=dict.fromkeys(topology.queues, plain_urls),
+            connection_url=self._secret_urls(
                 vhost.name,
                 management.apply(lambda api: api.username),
                 management.apply(lambda api: api.password),
             ),
-            "service_urls": service_urls,
-            "addresses": _addresses(topology),
-        }
+            service_urls=service_urls,
+            addresses=addresses(topology),
+        )
 
     def _secret_urls(
         self,
@@ -198,30 +243,6 @@ class Topology(pulumi.ComponentResource):
     ) -> pulumi.Output[Any]:
         return pulumi.Output.secret(
             pulumi.Output.all(self._access, vhost, username, password).apply(
-                lambda known: _urls(known[0], known[1], username=known[2], password=known[3])
+                lambda known: amqp_urls(known[0], known[1], username=known[2], password=known[3])
             )
         )
-
-
-def _urls(
-    access: Access, vhost: str, *, username: str | None = None, password: str | None = ""
-) -> str | list[str]:
-    all_urls = [
-        urls.amqp_url(address, vhost, tls=access.tls, username=username, password=password)
-        for address in access.addresses
-    ]
-    return all_urls[0] if len(all_urls) == 1 else all_urls
-
-
-def _addresses(topology: model.Topology) -> dict[str, dict[str, Any]]:
-    keys: dict[str, set[str]] = {name: set() for name in topology.exchanges}
-    for route in topology.routes():
-        if route.source in keys:
-            keys[route.source].add(route.routing_key)
-    return {
-        "exchanges": {
-            name: {"address": urls.exchange_address(name), "routing_keys": sorted(bound)}
-            for name, bound in keys.items()
-        },
-        "queues": {name: {"address": urls.queue_address(name)} for name in topology.queues},
-    }

@@ -7,10 +7,6 @@ Source: "Configuration", Pulumi documentation.
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping
-from typing import Any
-from urllib.parse import urlsplit
 
 import pulumi
 from pulumi.runtime.config import is_config_secret
@@ -19,6 +15,7 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import Management
 from rabbit_topology.config import base, provider_settings
 from rabbit_topology.config.stack import OTHER_KEYS, Stack
+from rabbit_topology.deploy import reach
 from rabbit_topology.deploy.component import TopologyArgs
 from rabbit_topology.errors import ConfigError, Problem
 from rabbit_topology.lint import rules_services
@@ -34,8 +31,8 @@ def load() -> tuple[Access, TopologyArgs, Stack]:
         pulumi.RunError: With every problem found, before anything exists; the engine prints
             it without a traceback.
     """
-    settings = provider_settings.read(pulumi.Config(provider_settings.NAMESPACE).get, os.environ)
-    problems = [*_unreachable(settings)]
+    settings = reach.configured()
+    problems = [*reach.problems(settings)]
     try:
         stack = read(
             base.topology(_object("base"), _object("topology"), base.project_folder()),
@@ -75,33 +72,6 @@ def _check_certificates(management: Management) -> None:
             fix="write paths that hold from the folder of Pulumi.yaml, or absolute ones",
         )
         raise pulumi.RunError(str(ConfigError([problem]))) from None
-
-
-def _unreachable(settings: Mapping[str, Any]) -> Iterator[Problem]:
-    """Yield what is missing, or is no URL, of how to reach the broker."""
-    for setting in provider_settings.NEEDED:
-        if setting.argument not in settings:
-            yield Problem(
-                path=setting.path,
-                value="missing",
-                rule="the provider needs it to reach the broker",
-                fix=f"pulumi config set {setting.path} {setting.example}",
-            )
-    for key, rule, fix in (
-        (
-            "endpoint",
-            "the endpoint is the URL of the management API",
-            "write http://host:15672 or https://host:15671",
-        ),
-        ("proxy", "the proxy is a URL", "write http://host:3128"),
-    ):
-        if key in settings and not urlsplit(settings[key]).hostname:
-            yield Problem(
-                path=f"{provider_settings.NAMESPACE}:{key}",
-                value=json.dumps(settings[key]),
-                rule=rule,
-                fix=fix,
-            )
 
 
 def _object(key: str) -> object:

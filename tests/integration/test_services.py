@@ -507,3 +507,61 @@ def test_env_gives_a_shell_what_logs_in_and_rotation_changes_it(one_stack: Stack
         pika.BlockingConnection(pika.URLParameters(first))
     assert others.items() <= one_stack.outputs()["service_urls"].items()
     assert URL(second).password not in changed.text
+
+
+def test_a_user_that_exists_becomes_a_service_and_keeps_its_password(stack: Stack, vhost: str):
+    """First as a user with what it may do so far, then with the least that it needs."""
+    api = management(stack.broker)
+    user, permissions = f"{vhost}-app", f"/permissions/{vhost}/{vhost}-app"
+    api.request("PUT", f"/users/{user}", {"password": "of old", "tags": "monitoring,prod"})
+    before = api.get(f"/users/{user}")
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    topology: dict[str, Any] = {
+        "vhost": vhost,
+        "exchanges": {"e": {}},
+        "queues": {"q": {"type": "classic"}, "other": {"type": "classic"}},
+        "bindings": [{"source": "e", "queue": "q", "routing_key": "k"}],
+    }
+    stack.configure({**topology, "users": {user: {"exists": True, "permissions": everything}}})
+    stack.up()
+    assert api.get(permissions)["read"] == ".*"
+    parameters = pika.URLParameters(f"amqp://{user}:of%20old@{stack.broker.hosts[0]}/{vhost}")
+    with pika.BlockingConnection(parameters) as connection:
+        channel = connection.channel()
+        channel.confirm_delivery()
+        service = {"username": user, "exists": True, "publishes": ["e"], "consumes": ["q"]}
+        stack.configure({**topology, "services": {"app": service}})
+        changed = stack.up()
+        # Its permissions change in place: at no moment has it none.
+        assert changed.changes == {"updated": 1, "unchanged": changed.changes["unchanged"]}
+        assert set(stack.up("--refresh").changes) == {"unchanged"}
+        assert api.get(f"/users/{user}") == before
+        assert api.get(permissions)["read"] == "^(q)$"
+        channel.basic_publish("e", "k", b"1", mandatory=True)
+        assert channel.basic_get("q", auto_ack=True)[2] == b"1"
+        with pytest.raises(ChannelClosedByBroker, match="ACCESS_REFUSED"):
+            channel.basic_get("other")
+
+    # Its password is for others to say.
+    unknown = environment(stack, "app")
+    assert (unknown.returncode, unknown.stdout) == (1, "")
+    assert "its password is known to others alone" in unknown.stderr
+    stack.configure({**topology, "services": {"app": {**service, "password": "of old"}}})
+    assert set(stack.up().changes) == {"unchanged"}
+    known = environment(stack, "app")
+    assert "AMQP_PASSWORD='of old'" in known.stdout, known.stderr
+    assert api.get(f"/users/{user}") == before
+    stack.destroy()
+    assert api.get(f"/users/{user}") == before
+
+
+def test_a_user_that_is_to_exist_and_does_not_is_refused(one_stack: Stack, vhost: str):
+    for named in (
+        {"users": {"nobody": {"exists": True, "permissions": {"read": ".*"}}}},
+        {"services": {"s": {"exists": True, "username": "nobody"}}},
+    ):
+        one_stack.configure({"vhost": vhost, "queues": {"q": {}}, **named})
+        assert "user nobody, of which the config says that it exists" in one_stack.preview().text
+        refused = one_stack.up(check=False)
+        assert refused.status
+        assert "user nobody, of which the config says that it exists" in refused.text

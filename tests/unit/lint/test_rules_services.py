@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology import ConfigError, parse
-from rabbit_topology.lint.rules_services import own_user_problems
+from rabbit_topology import ConfigError, parse, parse_stack
+from rabbit_topology.lint.rules_services import own_user_problems, seed_problems
 
 TOPOLOGY = {
     "vhost": "v",
@@ -82,6 +82,32 @@ def test_a_service_and_a_user_by_hand_have_no_name_in_common():
     # On the default vhost a service's user has the service's own name.
     with pytest.raises(ConfigError, match=r"topology\.users\.s has a user"):
         parse({**TOPOLOGY, "vhost": "/", "services": {"s": {}}, "users": {"s": {}}})
+
+
+@pytest.mark.parametrize("exists", [False, True])
+def test_in_one_vhost_a_user_stands_once_even_if_it_exists(exists):
+    """Its permissions there would be set twice."""
+    users = {"app": {"exists": True}}
+    services = {"s": {"username": "app", "exists": exists}}
+    with pytest.raises(ConfigError, match=r"topology\.users\.app has a user of the same name"):
+        parse({**TOPOLOGY, "users": users, "services": services})
+
+
+def test_in_another_vhost_a_user_that_exists_may_stand_again():
+    one = {**TOPOLOGY, "services": {"s": {"username": "app", "password": "p"}}}
+    other = {**TOPOLOGY, "services": {"s": {"username": "app", "exists": True}}}
+    both = {"vhosts": {"one": {**one, "vhost": None}, "other": {**other, "vhost": None}}}
+    for vhost in both["vhosts"].values():
+        del vhost["vhost"]
+    parse_stack(both)
+    both["vhosts"]["other"]["services"]["s"]["exists"] = False
+    with pytest.raises(ConfigError, match="has a user of the same name"):
+        parse_stack(both)
+
+
+def test_a_service_that_exists_needs_no_seed():
+    topologies = {"topology": parse({**TOPOLOGY, "services": {"s": {"exists": True}}})[0]}
+    assert not [*seed_problems(topologies, None)]
 
 
 def test_an_undeclared_name_is_shown_by_path_also_where_the_service_has_an_odd_name():
