@@ -156,8 +156,7 @@ def _check(file: Path) -> list[lint_files.Located]:
     if not brokers.is_meant(file):
         return lint_files.check(file, _name(file))
     return [
-        lint_files.Located(finding=finding, file=_name(file), line=1)
-        for finding in brokers.findings(file)
+        lint_files.Located(finding=finding, file=_name(file)) for finding in brokers.findings(file)
     ]
 
 

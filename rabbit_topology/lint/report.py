@@ -55,7 +55,8 @@ def as_json(located: Sequence[Located]) -> _Json:
                 "reason": one.finding.rule.reason,
                 "page": one.finding.rule.page,
                 "file": one.file,
-                "line": one.line,
+                "line": one.place.line,
+                "column": one.place.column,
                 "silenced": one.finding.silenced,
             }
             for one in located
@@ -83,7 +84,7 @@ def as_sarif(located: Sequence[Located], catalogue: Sequence[Named]) -> _Json:
 
 def _line(located: Located) -> str:
     finding = located.finding
-    where = f"{located.file}:{located.line}"
+    where = f"{located.file}:{located.place.line}:{located.place.column}"
     return f"{where}: {finding.severity}: {finding.problem} [{finding.rule.name}]"
 
 
@@ -100,7 +101,10 @@ def _result(located: Located, index: dict[str, int]) -> _Json:
     place = {
         "physicalLocation": {
             "artifactLocation": {"uri": quote(located.file)},
-            "region": {"startLine": located.line},
+            "region": {
+                "startLine": located.place.line,
+                "startColumn": located.place.column,
+            },
         },
         "logicalLocations": [{"fullyQualifiedName": located.finding.problem.path}],
     }

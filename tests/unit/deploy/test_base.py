@@ -157,11 +157,11 @@ def test_yaml_is_read_as_pulumi_reads_it():
 
 def test_a_place_in_a_file_is_found_as_far_as_it_is_there():
     document = yaml_files.load("a:\n  b:\n    - x: 1\n    - y: 2\n", "x")
-    assert document.find(["a", "b", 1, "y"]) == (4, 4)
-    assert document.find(["a", "b", 1, "z", "more"]) == (3, 4)
-    assert document.find(["a", "c"]) == (1, 1)
-    assert document.find(["z"]) == (0, 1)
-    assert yaml_files.load("", "x").find(["a"]) == (0, 1)
+    assert document.find(["a", "b", 1, "y"]) == (4, (4, 7))
+    assert document.find(["a", "b", 1, "z", "more"]) == (3, (4, 7))
+    assert document.find(["a", "c"]) == (1, (1, 1))
+    assert document.find(["z"]) == (0, (1, 1))
+    assert yaml_files.load("", "x").find(["a"]) == (0, (1, 1))
 
 
 def test_the_program_deploys_a_base_with_secrets_of_the_stack_in_it(deploy, mocker, project):

@@ -13,6 +13,7 @@ from rabbit_topology import parse_stack
 from rabbit_topology.__main__ import app
 from rabbit_topology.compiler.context import Context
 from rabbit_topology.config import words
+from rabbit_topology.config.yaml_files import Place
 from rabbit_topology.deploy import preflight
 from rabbit_topology.errors import parts, path
 from rabbit_topology.findings import Severity
@@ -1054,7 +1055,7 @@ def test_sarif_is_what_its_standard_asks_for():
         {"ignore": [ignored("unbound-exchange", "topology.exchanges.z", "later")]},
     )
     located = [
-        lint_files.Located(finding=it, file="a folder/Pulumi.dev.yaml", line=7)
+        lint_files.Located(finding=it, file="a folder/Pulumi.dev.yaml", place=Place(7, 3))
         for it in lint.check(stack)
     ]
     log = report.as_sarif(located, lint.CATALOGUE)
@@ -1070,7 +1071,7 @@ def test_sarif_is_what_its_standard_asks_for():
     (place,) = first["locations"]
     assert place["physicalLocation"] == {
         "artifactLocation": {"uri": "a%20folder/Pulumi.dev.yaml"},
-        "region": {"startLine": 7},
+        "region": {"startLine": 7, "startColumn": 3},
     }
     assert place["logicalLocations"] == [{"fullyQualifiedName": 'topology.exchanges["x y"]'}]
     assert "suppressions" not in first

@@ -225,7 +225,7 @@ def test_lint_says_what_does_not_hold_and_where(project):
     ]
     (one,) = findings
     assert one.finding.problem.path == "expect[1].reaches"
-    assert "brief" in file.read_text().splitlines()[one.line]
+    assert "brief" in file.read_text().splitlines()[one.place.line]
     assert run("lint").exit_code == 1
 
 
