@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+import rabbit_topology
 from rabbit_topology import proof
 from rabbit_topology.commands import adopt as adopt_command
 from rabbit_topology.commands import brokers, deployed
@@ -28,13 +29,24 @@ from rabbit_topology.lint import report
 from rabbit_topology.lint.check import CATALOGUE
 from rabbit_topology.services import environment
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 _out = Console(highlight=False, soft_wrap=True)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rabbit-topology {rabbit_topology.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
-def _commands() -> None:
+def _commands(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="say it and stop"),
+    ] = False,
+) -> None:
     """RabbitMQ topologies with Pulumi that never lose a message."""
 
 
@@ -85,6 +97,24 @@ class Format(StrEnum):
     TEXT = "text"
     JSON = "json"
     SARIF = "sarif"
+    GITHUB = "github"
+
+
+class FailOn(StrEnum):
+    """The least severe finding for which `lint` exits with 1."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+    NEVER = "never"
+
+
+_COUNTED = {
+    FailOn.ERROR: (Severity.ERROR,),
+    FailOn.WARNING: (Severity.ERROR, Severity.WARNING),
+    FailOn.NOTE: tuple(Severity),
+    FailOn.NEVER: (),
+}
 
 
 @app.command()
@@ -99,6 +129,7 @@ def lint(
     stack: Annotated[list[str] | None, typer.Option(help="a stack's file, by its name")] = None,
     live: routes_commands.Live = False,
     format_: Annotated[Format, typer.Option("--format", help="of the output")] = Format.TEXT,
+    fail_on: Annotated[FailOn, typer.Option(help="exit 1 from this severity on")] = FailOn.ERROR,
     rules: Annotated[bool, typer.Option("--rules", help="list all rules and do no more")] = False,
 ) -> None:
     """Check configs with no Pulumi and no broker; exit 1 if there are errors."""
@@ -117,13 +148,17 @@ def lint(
             _write(report.as_json(located))
         case Format.SARIF:
             _write(report.as_sarif(located, CATALOGUE))
+        case Format.GITHUB:
+            for line in report.annotations(located):
+                typer.echo(line)
         case Format.TEXT:
             for severity, line in report.lines(located):
                 _out.print(line, style=_STYLES[severity], markup=False)
             _out.print(
                 f"{report.summary(located)} in {', '.join(map(_name, chosen))}", markup=False
             )
-    if report.count(located)[Severity.ERROR]:
+    counts = report.count(located)
+    if any(counts[severity] for severity in _COUNTED[fail_on]):
         raise typer.Exit(1)
 
 

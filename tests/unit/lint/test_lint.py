@@ -9,6 +9,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import rabbit_topology
 from rabbit_topology import parse_stack
 from rabbit_topology.__main__ import app
 from rabbit_topology.compiler.context import Context
@@ -968,15 +969,46 @@ def test_files_are_read_as_they_lie_there_with_lines_and_no_secret_is_shown(proj
     (project / "Pulumi.dev.yaml").write_text(STACK)
     (project / "shared.yaml").write_text(SHARED)
     status, text = lint_command()
-    lines = {it.partition(" ")[0]: it for it in text.splitlines()}
-    assert "Pulumi.dev.yaml:4:" in lines  # the key that is misspelt
-    assert 'did you mean "rabbit-topology:topology"?' in lines["Pulumi.dev.yaml:4:"]
-    assert "Pulumi.dev.yaml:9:" in lines  # a password in plain text
-    assert "plain-secret" in lines["Pulumi.dev.yaml:13:"]
-    assert "unbound-exchange" in lines["shared.yaml:3:"]
+    lines = {line.partition(" ")[0]: line for line in text.splitlines()}
+    # The key that is misspelt.
+    assert 'did you mean "rabbit-topology:topology"?' in lines["Pulumi.dev.yaml:4:3:"]
+    assert "Pulumi.dev.yaml:9:13:" in lines  # a password in plain text
+    assert "plain-secret" in lines["Pulumi.dev.yaml:13:9:"]
+    assert "unbound-exchange" in lines["shared.yaml:3:3:"]
     assert "hunter2" not in text
     assert "v1:" not in text
     assert (status, lines["4"]) == (0, "4 warnings in Pulumi.dev.yaml")
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "status"), [("error", 0), ("warning", 1), ("note", 1), ("never", 0)]
+)
+def test_what_fails_is_for_the_user_to_say(project, fail_on, status):
+    (project / "Pulumi.dev.yaml").write_text(STACK)
+    (project / "shared.yaml").write_text(SHARED)
+    assert lint_command("--fail-on", fail_on)[0] == status
+
+
+def test_annotations_are_what_a_runner_of_github_reads(project):
+    (project / "Pulumi.a,b.yaml").write_text(
+        'config:\n  rabbit-topology:topology:\n    vhost: v\n    queues: {"q%,": {typ: x}}\n'
+    )
+    status, text = lint_command("--format", "github")
+    (line,) = text.splitlines()
+    properties, _, message = line.removeprefix("::error ").partition("::")
+    assert status == 1
+    assert dict(part.split("=") for part in properties.split(",")) == {
+        "file": "Pulumi.a%2Cb.yaml",
+        "line": "4",
+        "col": "22",
+        "title": 'shape%3A topology.queues["q%25%2C"].typ',
+    }
+    assert message.startswith('topology.queues["q%25,"].typ: ')
+
+
+def test_the_version_is_the_packages():
+    answer = CliRunner().invoke(app, ["--version"])
+    assert answer.output == f"rabbit-topology {rabbit_topology.__version__}\n"
 
 
 def test_errors_exit_1_and_each_format_has_them(project):
