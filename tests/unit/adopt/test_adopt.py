@@ -428,6 +428,27 @@ def test_a_vhost_with_nothing_to_manage_is_not_in_the_config(of):
     assert list(said(of(held)).topology["vhosts"]) == ["empty", "shop"]
 
 
+@pytest.mark.parametrize(
+    ("uri", "where", "left_alone"),
+    [
+        ("amqp:///shop", "other", True),
+        ("amqp://", "shop", True),
+        (["amqp://elsewhere", "amqp:///sh%6Fp"], "other", True),
+        ("amqp:///other", "shop", False),
+        ("amqp://localhost/shop", "shop", False),  # by a connection, as any client
+    ],
+)
+def test_a_queue_that_a_shovel_takes_from_within_the_broker_is_left_alone(
+    of, uri, where, left_alone
+):
+    """Also while the shovel does not run, as in a file."""
+    shovel = {"src-uri": uri, "src-queue": "orders", "dest-uri": "amqp://", "dest-queue": "x"}
+    parameter = {"component": "shovel", "name": "mover", "vhost": where, "value": shovel}
+    vhosts = [{"name": "shop"}, {"name": "other"}]
+    held = {**SHOP, "vhosts": vhosts, "parameters": [*SHOP["parameters"], parameter]}
+    assert ("queue orders" in reasons(of(held))) is left_alone
+
+
 def test_a_queue_that_a_plugin_consumes_is_left_alone(of):
     had = of(SHOP)
     listed = [
