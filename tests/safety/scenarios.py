@@ -56,6 +56,8 @@ class Scale:
     """Of the broker or of a node, at random moments, for each version and the cluster."""
     every_boundary: bool
     """Kill at each step of a replacement, or at two of them."""
+    objects: int
+    """On a broker that is adopted."""
 
 
 FAST = Scale(
@@ -68,6 +70,7 @@ FAST = Scale(
     random_kills=2,
     broker_kills=1,
     every_boundary=False,
+    objects=300,
 )
 FULL = Scale(
     rate=1000,
@@ -79,6 +82,7 @@ FULL = Scale(
     random_kills=6,
     broker_kills=3,
     every_boundary=True,
+    objects=3000,
 )
 
 

@@ -69,8 +69,10 @@ class Stack:
         broker: Broker,
         name: str = "test",
         program: Path = ROOT,
+        timeout: float = TIMEOUT_SECONDS,
     ):
         self.folder = folder
+        self.timeout = timeout
         self.broker = broker
         self.name = name
         self.state = folder / "state"
@@ -114,6 +116,12 @@ class Stack:
         }
         self.write_config({key: value for key, value in settings.items() if value is not None})
 
+    def configure_base(self, file: str = "topology.yaml") -> None:
+        """Write a config whose topology is a file in the stack's folder, as `adopt` writes one."""
+        self.configure(None, broker={})
+        config = yaml.safe_load(self.config_file.read_text())["config"]
+        self.write_config({**config, "rabbit-topology:base": file})
+
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write the config as it is given."""
         self.config_file.write_text(yaml.safe_dump({**self._salt, "config": dict(settings)}))
@@ -137,7 +145,7 @@ class Stack:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=self.timeout,
             check=False,
         )
         text = ended.stdout + ended.stderr
@@ -171,6 +179,24 @@ class Stack:
         ).output
         found: dict[str, Any] = json.loads(text)
         return found
+
+
+def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the package in a stack's folder, with its broker in the environment."""
+    broker = stack.broker
+    reached = {
+        "RABBITMQ_ENDPOINT": broker.endpoint,
+        "RABBITMQ_USERNAME": broker.username,
+        "RABBITMQ_PASSWORD": broker.password,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "rabbit_topology", *arguments],
+        cwd=stack.folder,
+        env={**stack.env, **reached, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @contextmanager
