@@ -230,7 +230,7 @@ def test_nor_one_that_the_broker_has_closed(
     path = f"/vhosts/{vhost}/connections"
     with lent.channel(vhost):
         wait_for(lambda: lent.management.get(path), "the connection is known")
-    for it in lent.management.get(path):
-        lent.management.request("DELETE", f"/connections/{it['name'].replace(' ', '%20')}")
+    for one in lent.management.get(path):
+        lent.management.request("DELETE", f"/connections/{one['name'].replace(' ', '%20')}")
     assert contents.read(lent, vhost, "q") == NOTHING
     assert opened == [vhost, vhost]

@@ -225,7 +225,7 @@ def test_the_proof_covers_every_binding_and_leaves_the_broker_as_it_was(
 ) -> None:
     before = definitions(deployed.broker)
     proven = deployed.prove()
-    assert [it.route for it in proven] == list(parse(TOPOLOGY)[0].routes())
+    assert [one.route for one in proven] == list(parse(TOPOLOGY)[0].routes())
     assert len(proven) == BINDINGS
     wait_for(lambda: definitions(deployed.broker) == before, "nothing of the proof is left")
 

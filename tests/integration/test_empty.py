@@ -69,7 +69,7 @@ def config(vhost: str, **arguments: Any) -> dict[str, Any]:
 
 
 def without(topology: dict[str, Any], name: str) -> dict[str, Any]:
-    queues = {key: it for key, it in topology["queues"].items() if key != name}
+    queues = {key: one for key, one in topology["queues"].items() if key != name}
     return {**topology, "queues": queues}
 
 
@@ -150,9 +150,9 @@ def test_a_message_that_came_and_was_delayed_since_the_survey_is_seen(
     assert surveyed["q"].empty
     delay(queue, "q", 1)
     assert not deletion.delete_empty(access, vhost, "q", QueueType.QUORUM)
-    found = contents.read(access, vhost, "q")
-    assert found
-    assert (found.messages, found.delayed) == (1, 1)
+    result = contents.read(access, vhost, "q")
+    assert result
+    assert (result.messages, result.delayed) == (1, 1)
 
 
 def test_once_surveyed_an_idle_queue_is_deleted_without_another_wait(
@@ -178,9 +178,9 @@ def test_who_took_a_message_with_get_counts_as_holding_it(broker: Broker, vhost:
         channel.queue_declare("q", durable=True, arguments={"x-queue-type": "quorum"})
         fill(channel, "q", 1)
         channel.basic_get("q")
-        found = contents.read(access, vhost, "q")
-        assert found
-        assert (found.messages, found.unacknowledged) == (1, 1)
+        result = contents.read(access, vhost, "q")
+        assert result
+        assert (result.messages, result.unacknowledged) == (1, 1)
         assert not deletion.delete_if_empty(access, vhost, "q")
 
 
@@ -239,9 +239,9 @@ def test_what_a_consumer_delays_is_refused_whatever_the_settings(
         assert "consumers say so (x-opt-delivery-time)" in text
     access = access_to(delaying)
     assert stand_ins.leftovers(access, vhost) == []
-    found = contents.read(access, vhost, "q")
-    assert found
-    assert found.delayed == 3
+    result = contents.read(access, vhost, "q")
+    assert result
+    assert result.delayed == 3
 
 
 @pytest.mark.parametrize("safety", [None, {"preview": "error"}])

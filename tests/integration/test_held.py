@@ -50,7 +50,7 @@ def replaced(access: Access, vhost: str, new: Queue, away: float = 0.0) -> list[
 
 
 def other(type_: QueueType) -> QueueType:
-    return next(it for it in TYPES if it is not type_)
+    return next(one for one in TYPES if one is not type_)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -252,7 +252,7 @@ def test_large_messages_are_moved_some_at_a_time(
     replaced(access_to(broker), vhost, Queue(type=other(type_)))
     assert contents.ready(access, vhost, "q") == 24
     assert len(prefetches) > 1
-    assert all(1 <= it <= 8 for it in prefetches), prefetches
+    assert all(1 <= prefetch <= 8 for prefetch in prefetches), prefetches
 
 
 def test_nothing_is_replaced_while_the_broker_has_an_alarm_or_no_room(vhost: str) -> None:

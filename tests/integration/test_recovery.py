@@ -53,7 +53,7 @@ def test_an_exchange_whose_deletion_was_cut_short_is_declared_again(
     first = stack.up()
     assert "exchange gone: ending the deletion that a killed run began" in first.text
     assert held(stack.broker, vhost) == wanted(topology)
-    assert [it["name"] for it in api.get(f"/parameters/{NOTE}/{vhost}")] == ["of others"]
+    assert [one["name"] for one in api.get(f"/parameters/{NOTE}/{vhost}")] == ["of others"]
     assert "ending the deletion" not in stack.up("--expect-no-changes").text
 
 

@@ -171,9 +171,9 @@ def test_the_program_deploys_a_base_with_secrets_of_the_stack_in_it(deploy, mock
     settings = config(
         **{"rabbit-topology:topology": json.dumps(own), "rabbit-topology:base": "shared.yaml"}
     )
-    it = deploy(run, config=settings, secrets=("rabbit-topology:topology",))
-    assert [queue.inputs["name"] for queue in it.of(QUEUE)] == ["orders"]
-    (user,) = it.of("rabbitmq:index/user:User")
+    one = deploy(run, config=settings, secrets=("rabbit-topology:topology",))
+    assert [queue.inputs["name"] for queue in one.of(QUEUE)] == ["orders"]
+    (user,) = one.of("rabbitmq:index/user:User")
     assert user.inputs["password"] == "open sesame"
 
 
@@ -186,7 +186,7 @@ def test_a_problem_in_a_base_stops_the_program(deploy, project):
         except pulumi.RunError as error:
             seen.append(str(error))
 
-    it = deploy(program, config=config(**{"rabbit-topology:base": json.dumps(["a.yaml"])}))
-    assert it.registrations == ()
+    one = deploy(program, config=config(**{"rabbit-topology:base": json.dumps(["a.yaml"])}))
+    assert one.registrations == ()
     assert "1 problem in the config" in seen[0]
     assert 'base[0]: "a.yaml": there is no such file' in seen[0]

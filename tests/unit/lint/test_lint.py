@@ -40,20 +40,20 @@ CLASSIC = {"type": "classic"}
 
 
 def topology(**changes):
-    whole = {key: (dict(it) if isinstance(it, dict) else it) for key, it in QUIET.items()}
-    for key, it in changes.items():
-        whole[key] = {**whole.get(key, {}), **it} if isinstance(it, dict) else it
+    whole = {key: (dict(one) if isinstance(one, dict) else one) for key, one in QUIET.items()}
+    for key, item in changes.items():
+        whole[key] = {**whole.get(key, {}), **item} if isinstance(item, dict) else item
     return whole
 
 
-def found(version=None, ignore=(), **changes):
+def linted(version=None, ignore=(), **changes):
     """Return what lint says, as {rule: {path: severity}}."""
     broker = {"version": version} if version else None
     stack = read(topology(**changes), broker, None, {"ignore": list(ignore)} if ignore else None)
     said: dict[str, dict[str, Severity]] = {}
-    for it in lint.check(stack):
-        if it.silenced is None:
-            said.setdefault(it.rule.name, {})[it.problem.path] = it.severity
+    for one in lint.check(stack):
+        if one.silenced is None:
+            said.setdefault(one.rule.name, {})[one.problem.path] = one.severity
     return said
 
 
@@ -74,8 +74,8 @@ def policy(**settings):
 
 
 def test_nothing_is_said_about_what_is_right():
-    assert found() == {}
-    assert found(version="4.3") == {}
+    assert linted() == {}
+    assert linted(version="4.3") == {}
 
 
 X = "topology.queues.x"
@@ -540,7 +540,7 @@ CASES = [
                 "queues": {"x": {"type": type_}},
                 kind: {"p": {"pattern": "^x$", "definition": definition, **more}},
             },
-            {f"topology.{kind}.p.definition.{key}": it for key, it in expected.items()},
+            {f"topology.{kind}.p.definition.{key}": one for key, one in expected.items()},
         )
         for version in (None, "3.10", "4.0", "4.1", "4.3.6", "5.0")
         for kind, type_, definition, more, expected in (
@@ -624,9 +624,9 @@ CASES = [
             "mirrored-queue",
             version,
             policy(definition={"ha-mode": "all"}),
-            {f"{P}.definition.ha-mode": it},
+            {f"{P}.definition.ha-mode": one},
         )
-        for version, it in ((None, WARNING), ("3.13", NOTE), ("4.0.5", ERROR))
+        for version, one in ((None, WARNING), ("3.13", NOTE), ("4.0.5", ERROR))
     ),
     *(
         (
@@ -723,9 +723,9 @@ CASES = [
     ids=[f"{rule}-{number}" for number, (rule, *_) in enumerate(CASES)],
 )
 def test_advice(rule, version, changes, expected):
-    said = found(version, **changes).get(rule, {})
+    said = linted(version, **changes).get(rule, {})
     if rule == "needs-newer-broker":  # one rule for many settings: only this one is looked at
-        said = {where: it for where, it in said.items() if where in expected or not expected}
+        said = {where: one for where, one in said.items() if where in expected or not expected}
     assert said == expected
 
 
@@ -741,11 +741,11 @@ def test_a_policy_that_is_switched_off_names_the_queues_and_what_is_lost():
             },
         )
     )
-    (said,) = (it.problem for it in lint.check(stack) if it.rule.name == "policy-switched-off")
+    (said,) = (one.problem for one in lint.check(stack) if one.rule.name == "policy-switched-off")
     assert "topology.queues.x and 1 more" in said.rule
     assert "nothing of this policy applies" in said.rule
     assert "not even its dead-lettering" in said.rule
-    (note,) = (it.problem for it in lint.check(stack) if it.rule.name == "ignored-setting")
+    (note,) = (one.problem for one in lint.check(stack) if one.rule.name == "ignored-setting")
     assert "nothing of its policy" in note.rule
 
 
@@ -780,11 +780,11 @@ def test_lint_works_out_what_the_broker_does():
 
 
 def test_every_advice_has_a_case_that_finds_something_and_one_rule_has_one_name():
-    names = [it.name for it in lint.CATALOGUE]
+    names = [one.name for one in lint.CATALOGUE]
     assert len(set(names)) == len(names)
     covered = {rule for rule, _, _, expected in CASES if expected} | {"dead-letter-cycle"}
-    assert {it.name for it in lint.ADVICE} == covered
-    assert all(it.reason and it.page for it in lint.CATALOGUE)
+    assert {one.name for one in lint.ADVICE} == covered
+    assert all(one.reason and one.page for one in lint.CATALOGUE)
 
 
 def wired(*ways, **settings):
@@ -822,7 +822,7 @@ TO_ITSELF = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
     ],
 )
 def test_dead_letters_that_go_round_are_found(changes, where):
-    assert list(found(**changes).get("dead-letter-cycle", {})) == ([where] if where else [])
+    assert list(linted(**changes).get("dead-letter-cycle", {})) == ([where] if where else [])
 
 
 def test_a_key_that_a_message_keeps_is_followed_and_one_that_changes_ends_it():
@@ -839,10 +839,10 @@ def test_a_key_that_a_message_keeps_is_followed_and_one_that_changes_ends_it():
             bound("wait", "wait", "order.new"),
         ],
     }
-    assert "dead-letter-cycle" in found(**ladder)
+    assert "dead-letter-cycle" in linted(**ladder)
     ladder["queues"]["wait"]["dead_letter"]["routing_key"] = "order.again"
-    assert "dead-letter-cycle" not in found(**ladder)
-    assert "dead-letter-cycle" not in found(**queues(retry={"delays": ["1s", "1m", "1h"]}))
+    assert "dead-letter-cycle" not in linted(**ladder)
+    assert "dead-letter-cycle" not in linted(**queues(retry={"delays": ["1s", "1m", "1h"]}))
 
 
 def test_a_cycle_through_policies_other_exchanges_and_alternates_is_found():
@@ -866,12 +866,12 @@ def test_a_cycle_through_policies_other_exchanges_and_alternates_is_found():
             }
         },
     }
-    assert list(found(**changes)["dead-letter-cycle"]) == [X]
+    assert list(linted(**changes)["dead-letter-cycle"]) == [X]
 
 
 def test_several_vhosts_are_each_looked_at_and_named():
     stack = read({"vhosts": {"a": {"exchanges": {"x": {}}}, "b.c": {"exchanges": {"x": {}}}}})
-    assert [it.problem.path for it in lint.check(stack)] == [
+    assert [one.problem.path for one in lint.check(stack)] == [
         "topology.vhosts.a.exchanges.x",
         'topology.vhosts["b.c"].exchanges.x',
     ]
@@ -883,17 +883,17 @@ def ignored(rule, where, reason="known"):
 
 def test_a_finding_is_silenced_by_name_at_a_path_or_below_it():
     changes = {"exchanges": {"x": {}, "xy": {}}}
-    one = found(ignore=[ignored("unbound-exchange", "topology.exchanges.x")], **changes)
+    one = linted(ignore=[ignored("unbound-exchange", "topology.exchanges.x")], **changes)
     assert one == {"unbound-exchange": {"topology.exchanges.xy": WARNING}}
-    assert found(ignore=[ignored("unbound-exchange", "topology.exchanges")], **changes) == {}
+    assert linted(ignore=[ignored("unbound-exchange", "topology.exchanges")], **changes) == {}
     stack = read(
         topology(**changes), None, None, {"ignore": [ignored("unbound-exchange", "topology")]}
     )
-    assert {it.silenced for it in lint.check(stack)} == {"known"}
+    assert {item.silenced for item in lint.check(stack)} == {"known"}
 
 
 def test_what_cannot_be_silenced_and_what_silences_nothing_is_said():
-    said = found(
+    said = linted(
         ignore=[
             ignored("unbound-exchang", "topology"),
             ignored("dangling-exchange", "topology"),
@@ -909,8 +909,8 @@ def test_what_cannot_be_silenced_and_what_silences_nothing_is_said():
 
 
 def test_there_is_no_advice_about_what_is_not_understood():
-    assert found(queues={"x": {"typ": "quorum"}}) == {"shape": {"topology.queues.x.typ": ERROR}}
-    assert found(version="new") == {"broker-version": {"broker.version": ERROR}}
+    assert linted(queues={"x": {"typ": "quorum"}}) == {"shape": {"topology.queues.x.typ": ERROR}}
+    assert linted(version="new") == {"broker-version": {"broker.version": ERROR}}
 
 
 @pytest.mark.parametrize(
@@ -1073,7 +1073,9 @@ def test_the_committed_stacks_have_no_errors_and_no_warnings():
         assert counts["error"] == counts["warning"] == 0
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda it: it.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda one: one.stem
+)
 def test_there_is_nothing_to_warn_of_in_the_examples(file):
     stack = read(yaml.safe_load(file.read_text()))
     assert lint.unsilenced(lint.check(stack), ERROR, WARNING) == []
@@ -1087,8 +1089,8 @@ def test_sarif_is_what_its_standard_asks_for():
         {"ignore": [ignored("unbound-exchange", "topology.exchanges.z", "later")]},
     )
     located = [
-        lint_files.Located(finding=it, file="a folder/Pulumi.dev.yaml", place=Place(7, 3))
-        for it in lint.check(stack)
+        lint_files.Located(finding=one, file="a folder/Pulumi.dev.yaml", place=Place(7, 3))
+        for one in lint.check(stack)
     ]
     log = report.as_sarif(located, lint.CATALOGUE)
     json.dumps(log)
@@ -1096,7 +1098,7 @@ def test_sarif_is_what_its_standard_asks_for():
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
     levels = {"none", "note", "warning", "error"}
-    assert {it["defaultConfiguration"]["level"] for it in rules} <= levels
+    assert {rule["defaultConfiguration"]["level"] for rule in rules} <= levels
     first, second = run["results"]
     assert rules[first["ruleIndex"]]["id"] == first["ruleId"] == "unbound-exchange"
     assert first["level"] in levels
@@ -1115,7 +1117,7 @@ def test_all_rules_are_listed():
     assert status == 0
     assert "at-least-once" in text
     _, text = lint_command("--rules", "--format", "json")
-    assert [it["name"] for it in json.loads(text)] == [it.name for it in lint.CATALOGUE]
+    assert [load["name"] for load in json.loads(text)] == [one.name for one in lint.CATALOGUE]
 
 
 # Deployments
@@ -1170,7 +1172,7 @@ def test_a_deployment_shows_no_value_of_a_config_with_secrets(warned):
 
 def large(number):
     """Return a topology of so many objects of each kind, with something to say about each."""
-    names = [f"team-{it}.orders" for it in range(number)]
+    names = [f"team-{one}.orders" for one in range(number)]
     return {
         "vhost": "v",
         "exchanges": {name: {"type": "topic", "durable": False} for name in names},
@@ -1180,8 +1182,8 @@ def large(number):
         },
         "bindings": [{"source": name, "queue": name, "routing_key": "#"} for name in names],
         "policies": {
-            name: {"pattern": f"^team-{it}[.]", "definition": {"expires": it + 1}}
-            for it, name in enumerate(names)
+            name: {"pattern": f"^team-{one}[.]", "definition": {"expires": one + 1}}
+            for one, name in enumerate(names)
         },
         "services": {name: {"publishes": [name], "consumes": [name]} for name in names},
     }
@@ -1205,7 +1207,7 @@ def test_the_time_grows_with_the_config_and_not_with_its_square():
 def test_the_time_grows_with_the_number_of_mistakes_and_not_with_its_square():
     def wrong(number):
         bindings = [
-            {"source": f"team-{it}.order", "queue": f"taem-{it}.orders"} for it in range(number)
+            {"source": f"team-{one}.order", "queue": f"taem-{one}.orders"} for one in range(number)
         ]
         return seconds(number, bindings=bindings)
 
@@ -1217,14 +1219,14 @@ def test_the_time_grows_with_the_number_of_mistakes_and_not_with_its_square():
 
 
 def test_the_closest_name_is_found_among_many():
-    names = words.Names(f"team-{it}.orders" for it in range(5000))
+    names = words.Names(f"team-{one}.orders" for one in range(5000))
     assert names.close_to("team-1234.order") == "team-1234.orders"
     assert names.close_to("taem-1234.orders") == "team-1234.orders"
     assert names.close_to("nothing like it") is None
 
 
 def test_a_queue_cannot_expire_at_once():
-    assert found(queues={"q": {"expires": "0s"}, "x": {"message_ttl": 0, "dead_letter": True}})[
+    assert linted(queues={"q": {"expires": "0s"}, "x": {"message_ttl": 0, "dead_letter": True}})[
         "expires-zero"
     ] == {"topology.queues.q.expires": ERROR}
 
@@ -1244,4 +1246,4 @@ def test_yaml_of_the_readme_is_a_stack_without_errors(tmp_path):
         file = tmp_path / "Pulumi.readme.yaml"
         file.write_text(document)
         assert yaml.safe_load(document)
-        assert not [it for it in lint_files.check(file, "x") if it.finding.severity is ERROR]
+        assert not [one for one in lint_files.check(file, "x") if one.finding.severity is ERROR]

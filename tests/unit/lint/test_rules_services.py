@@ -19,7 +19,7 @@ TOPOLOGY = {
 def problems(**services):
     with pytest.raises(ConfigError) as caught:
         parse({**TOPOLOGY, "services": services})
-    return {it.path: it for it in caught.value.problems}
+    return {problem.path: problem for problem in caught.value.problems}
 
 
 def accepted(**said):
@@ -49,8 +49,8 @@ def accepted(**said):
     ],
 )
 def test_a_service_that_says_what_cannot_be(said, where, fix):
-    ((found, problem),) = problems(s=said).items()
-    assert found == f"topology.services.s.{where}"
+    ((result, problem),) = problems(s=said).items()
+    assert result == f"topology.services.s.{where}"
     assert fix in problem.fix
 
 
@@ -70,9 +70,9 @@ def test_a_service_that_says_what_can_be(said):
 
 
 def test_two_services_have_no_user_in_common():
-    found = problems(one={"username": "same"}, two={"username": "same"})
-    (problem,) = found.values()
-    assert set(found) == {"topology.services.two"}
+    result = problems(one={"username": "same"}, two={"username": "same"})
+    (problem,) = result.values()
+    assert set(result) == {"topology.services.two"}
     assert "topology.services.one has a user of the same name" in problem.rule
 
 
@@ -111,8 +111,8 @@ def test_a_service_that_exists_needs_no_seed():
 
 
 def test_an_undeclared_name_is_shown_by_path_also_where_the_service_has_an_odd_name():
-    (found,) = problems(**{"a.b": {"consumes": ["nothing"]}})
-    assert found == 'topology.services["a.b"].consumes[0]'
+    (result,) = problems(**{"a.b": {"consumes": ["nothing"]}})
+    assert result == 'topology.services["a.b"].consumes[0]'
 
 
 EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}

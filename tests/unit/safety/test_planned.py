@@ -154,10 +154,10 @@ def test_as_long_as_its_target_leads_nowhere_it_has_what_it_had(planned):
     busy = policy(OURS, pattern="^(q)$", expires=5)
     assert missing(planned, letters, arguments=old, live=[busy]) == []
     shared = policy(OURS, pattern="^(q)$", dead_letter_exchange="leads-on")
-    found = missing(
+    result = missing(
         planned, letters, arguments={"x-dead-letter-exchange": "leads-on"}, live=[shared]
     )
-    assert found == [(OURS, "^(q)$", {"dead-letter-exchange": "leads-on"})]
+    assert result == [(OURS, "^(q)$", {"dead-letter-exchange": "leads-on"})]
 
 
 def test_queues_that_are_yet_to_be_replaced_are_known_and_what_they_go_by(planned):

@@ -31,14 +31,14 @@ class Recorder(Broker):
         super().__init__(
             queues=[
                 {
-                    "name": it,
+                    "name": queue,
                     "type": "quorum",
                     "durable": True,
                     "auto_delete": False,
                     "arguments": {"x-queue-type": "quorum"},
                     "messages": 50,
                 }
-                for it in queues
+                for queue in queues
             ],
             policies=policies,
             operator_policies=[],
@@ -147,14 +147,14 @@ def test_it_has_its_old_settings_until_its_new_target_leads_somewhere(change):
     bodies: list[Any] = []
     written = change(queues, old, inputs("a", "a", max_length="90"), bodies=bodies)
     assert written == ([put("b"), put("c")], None)
-    assert [(it["pattern"], it["definition"]) for it in bodies] == [
+    assert [(body["pattern"], body["definition"]) for body in bodies] == [
         ("^(b)$", {"max-length": 91, "overflow": "reject-publish"}),
         ("^(c)$", {"max-length": 90, "dead-letter-exchange": "leads-on"}),
     ]
 
 
 def test_it_stays_where_its_next_policy_is_in_use_and_leads_nowhere_yet(change):
-    queues = {it: {"dead_letter": {"exchange": "new"}} for it in ("a", "b")}
+    queues = {one: {"dead_letter": {"exchange": "new"}} for one in ("a", "b")}
     there = {"pattern": "^(a)$", "apply-to": "queues", "priority": 100, "definition": {}}
     written, refused = change(
         {**queues, "c": {"max_length": 90}},
