@@ -149,7 +149,7 @@ def lint(
         case Format.SARIF:
             _write(report.as_sarif(located, CATALOGUE))
         case Format.GITHUB:
-            for line in report.annotations(located):
+            for line in report.as_annotations(located):
                 typer.echo(line)
         case Format.TEXT:
             for severity, line in report.lines(located):

@@ -25,7 +25,7 @@ def lines(located: Sequence[Located]) -> list[tuple[Severity, str]]:
     return [(one.finding.severity, _line(one)) for one in located if one.finding.silenced is None]
 
 
-def annotations(located: Sequence[Located]) -> list[str]:
+def as_annotations(located: Sequence[Located]) -> list[str]:
     """Return one line for each finding that is not silenced, as GitHub's runner reads it."""
     return [_annotation(one) for one in located if one.finding.silenced is None]
 

@@ -23,7 +23,7 @@ from rabbit_topology.broker.amqp import ChannelClosedByBroker
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages import survey
 from rabbit_topology.model import ByName, Exchange, Route
 from rabbit_topology.safety import leaving, stand_ins
 from rabbit_topology.safety.replacement import OTHERWISE, REDECLARED
@@ -70,7 +70,7 @@ class ExchangeReplacement:
         senders = [
             *(
                 f"queue {queue}"
-                for queue, _ in contents.dead_lettering(self.access, self.vhost, self.name)
+                for queue, _ in survey.dead_lettering(self.access, self.vhost, self.name)
             ),
             *(f"exchange {alternate}" for alternate in self._alternates()),
         ]

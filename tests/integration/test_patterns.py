@@ -15,7 +15,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler.urls import parse_host
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import QueueType
 from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
@@ -180,8 +181,8 @@ def test_dead_letter_waits_until_the_target_can_take_it(stack: Stack, client: Cl
         management=management(stack.broker),
         addresses=[parse_host(host, tls=False) for host in stack.broker.hosts],
     )
-    result = contents.read(access, VHOST, "stuck")
-    assert result == contents.Contents(
+    result = BrokerQueue(access, VHOST, "stuck").read()
+    assert result == Contents(
         kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, dead_letters=1
     )
     assert result.in_use, "so the queue is not deleted with it"

@@ -19,8 +19,9 @@ from rabbit_topology import parse
 from rabbit_topology.broker.access import LOCK_QUEUE, Access
 from rabbit_topology.compiler.urls import Address
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, shovel
+from rabbit_topology.messages import shovel
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import ByName, Exchange, Queue, QueueType, Route
 from rabbit_topology.safety import recovery, stand_ins
 from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
@@ -100,9 +101,10 @@ class Vhost:
     def hold(self) -> None:
         """Begin the replacement of `q` by a quorum queue, as far as a killed run may have come."""
         taken = self.queue_replacement()
-        described = contents.describe(self.access, self.name, "q") or {}
-        taken._begin(described)
-        taken._declare_helpers(described)
+        state = taken.queue.state()
+        assert state
+        taken._begin(state)
+        taken._declare_helpers(state)
         taken._hold()
 
     def move(self, source: str, exchange: str) -> shovel.Move:
@@ -158,7 +160,7 @@ def test_what_a_queue_still_has_to_dead_letter_is_in_it(vhost_on: Callable[..., 
         one.channel.exchange_declare("dlx", "fanout")  # leads nowhere: they wait
         one.queue("waiting", AT_LEAST_ONCE)
         fill(one.channel, "waiting", MESSAGES)
-        return contents.read(one.access, one.name, "waiting")
+        return BrokerQueue(one.access, one.name, "waiting").read()
 
     expected = Contents(
         kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, dead_letters=MESSAGES
@@ -234,7 +236,7 @@ def test_a_consumer_that_has_the_queue_for_itself_is_not_waited_for_without_end(
         with pytest.raises(BrokerError, match="a consumer has the queue for itself"):
             replace(small.queue_replacement(), patience=3.0).take_over()
     assert small.state() == before
-    wait_for(lambda: contents.ready(small.access, small.name, "q") == MESSAGES, "given back")
+    wait_for(lambda: BrokerQueue(small.access, small.name, "q").ready() == MESSAGES, "given back")
     numbers = [number for number, _ in drain(small.channel, "q")]
     assert numbers == list(range(MESSAGES))
 

@@ -15,8 +15,10 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.broker.totals import Count, NoLeaderError, Position
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, delays
+from rabbit_topology.messages import delays
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import delays_messages
+from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import QueueType
 
 PLAIN = {"messages": 0, "messages_ready": 0, "messages_unacknowledged": 0, "consumers": 0}
@@ -269,8 +271,8 @@ def test_only_versions_known_to_be_older_are_asked_otherwise(version, by_total):
     management = Management()
     management.newest_version = version
     access = Access(management=management, addresses=[])
-    assert contents.delays_messages(access, {"name": "q", "type": "quorum"}) is by_total
-    assert not contents.delays_messages(access, {"name": "q", "type": "classic"})
+    assert delays_messages(access, QueueState({"name": "q", "type": "quorum"})) is by_total
+    assert not delays_messages(access, QueueState({"name": "q", "type": "classic"}))
 
 
 def delayed(longest=None, in_seconds=None):

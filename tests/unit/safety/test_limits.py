@@ -10,8 +10,8 @@ import pytest
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
-from rabbit_topology.messages import contents
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import QueueType
 from rabbit_topology.safety import limits
 
@@ -99,9 +99,9 @@ def lost(monkeypatch, clock):
             operator_policies=list(operator_policies),
             version=version,
         )
-        monkeypatch.setattr(contents, "quick", lambda *_: holds)
-        monkeypatch.setattr(contents, "read", lambda *_: holds)
-        monkeypatch.setattr(contents, "ready", lambda *_: holds.ready)
+        monkeypatch.setattr(BrokerQueue, "quick", lambda *_: holds)
+        monkeypatch.setattr(BrokerQueue, "read", lambda *_: holds)
+        monkeypatch.setattr(BrokerQueue, "ready", lambda *_: holds.ready)
         access = Access(management=broker, addresses=[])
         return dict(limits.dropped(access, vhost, name, new, operator=operator, patience=patience))
 

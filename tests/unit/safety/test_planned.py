@@ -8,8 +8,8 @@ import pytest
 
 from rabbit_topology import parse
 from rabbit_topology.broker.access import Access
-from rabbit_topology.messages import contents
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import QueueType
 from rabbit_topology.safety.planned import Planned
 from tests.unit.safety.test_limits import Broker, policy
@@ -50,8 +50,8 @@ def planned(monkeypatch):
             operator_policies=list(operators),
             version=version,
         )
-        monkeypatch.setattr(contents, "read", lambda *_: FILLED)
-        monkeypatch.setattr(contents, "ready", lambda *_: FILLED.ready)
+        monkeypatch.setattr(BrokerQueue, "read", lambda *_: FILLED)
+        monkeypatch.setattr(BrokerQueue, "ready", lambda *_: FILLED.ready)
         plan = Planned(access=Access(management=broker, addresses=[]), topology=topology)
         return plan, topology.queues["q"]
 

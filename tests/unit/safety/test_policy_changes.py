@@ -12,8 +12,8 @@ from rabbit_topology import parse
 from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler import policies as compiled
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.messages import contents
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import OnDelete, QueueType, SafetySettings
 from rabbit_topology.safety.deletion import Deletions
 from rabbit_topology.safety.policy_changes import PolicyChanges
@@ -76,8 +76,8 @@ def change(monkeypatch):
     """Ask for a change of a policy, on a broker that holds queues with 50 messages each."""
 
     def run(queues, old, new, on_delete=OnDelete.REFUSE, *, policies=(), bodies=None, moving=()):
-        monkeypatch.setattr(contents, "quick", lambda *_: FILLED)
-        monkeypatch.setattr(contents, "read", lambda *_: FILLED)
+        monkeypatch.setattr(BrokerQueue, "quick", lambda *_: FILLED)
+        monkeypatch.setattr(BrokerQueue, "read", lambda *_: FILLED)
         deciding, recorder = changes(queues, policies, replaced=moving)
         recorder.bodies = [] if bodies is None else bodies
         try:
@@ -242,7 +242,7 @@ def test_a_policy_of_the_users_is_not_deleted_where_what_is_below_would_drop(cha
 
 def test_a_preview_only_says_so(monkeypatch):
     said = []
-    monkeypatch.setattr(contents, "read", lambda *_: FILLED)
+    monkeypatch.setattr(BrokerQueue, "read", lambda *_: FILLED)
     deciding, recorder = changes({"a": {"max_length": 10}}, is_preview=True, tell=said.append)
     deciding.check_change({}, inputs("a", "a", max_length="10"), OnDelete.REFUSE)
     (text,) = said
