@@ -56,7 +56,7 @@ clean:  ## stop what `make up` started, remove what the project put outside the 
 	@$(PYTHON) -m toolchain.dev clean
 	@rm -rf .venv .local
 
-$(VENV): requirements.txt requirements-pictures.txt requirements-dev.txt
+$(VENV): $(wildcard requirements*.txt)
 	@echo "installing Python packages into .venv"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv .venv

@@ -73,7 +73,7 @@ KILLED = """
 import os, signal
 from pika.adapters.blocking_connection import BlockingChannel
 BlockingChannel.basic_get = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-from rabbit_topology.__main__ import main
+from rabbit_topology.commands.app import main
 main()
 """
 """The command line, killed when its first message is about to be taken out again."""

@@ -52,9 +52,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt"):
+    files = [*ROOT.glob("requirements*.txt")]
+    for name in ("pyproject.toml", "README.md", "LICENSE", *(file.name for file in files)):
         shutil.copy(ROOT / name, source)
-    shutil.copy(ROOT / "requirements-pictures.txt", source)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "rabbit_topology", source / "rabbit_topology", ignore=ignored)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -73,11 +73,14 @@ def test_only_the_package_is_in_it_with_what_it_needs(installed: Path) -> None:
     assert distribution.version == rabbit_topology.__version__
     needed = [Requirement(one) for one in distribution.requires or ()]
     always = {one.name for one in needed if one.marker is None}
-    assert {"pulumi", "pulumi-rabbitmq", "pydantic", "pika", "httpx", "typer"} <= always
-    extra = {
-        one.name for one in needed if one.marker and one.marker.evaluate({"extra": "pictures"})
-    }
-    assert "graphviz" in extra - always
+    assert {"pulumi", "pulumi-rabbitmq", "pydantic", "pika", "httpx"} <= always
+
+    def of(extra: str) -> set[str]:
+        return {one.name for one in needed if one.marker and one.marker.evaluate({"extra": extra})}
+
+    assert of("commands") == {"typer", "rich"}
+    assert "graphviz" in of("pictures")
+    assert not always & {*of("commands"), *of("pictures")}
 
 
 def test_its_command_works_in_any_folder(installed: Path, tmp_path: Path) -> None:
@@ -95,6 +98,22 @@ def test_its_command_works_in_any_folder(installed: Path, tmp_path: Path) -> Non
     assert ended.returncode == 1, ended.stderr
     (finding,) = json.loads(ended.stdout)["findings"]
     assert finding["path"] == "topology.queues.q.typ"
+
+
+def test_without_what_it_needs_the_command_says_how_to_get_it(
+    installed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError(name='typer')\n")
+    ended = subprocess.run(
+        [str(installed / "bin" / "rabbit-topology"), "lint"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{installed}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "the commands need typer: pip install 'rabbit-topology[commands]'\n"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from rabbit_topology.__main__ import app
 from rabbit_topology.adopt import definitions, express, numbers, proof, proposals, text, watch
 from rabbit_topology.broker.management import Management, NotFoundError
+from rabbit_topology.commands.app import app
 from rabbit_topology.config import yaml_files
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint.reading import read

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 import rabbit_topology
 from rabbit_topology import parse_stack
-from rabbit_topology.__main__ import app
+from rabbit_topology.commands.app import app
 from rabbit_topology.compiler.context import Context
 from rabbit_topology.config import words
 from rabbit_topology.config.yaml_files import Place

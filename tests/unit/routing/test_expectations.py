@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from rabbit_topology import testing
-from rabbit_topology.__main__ import app
+from rabbit_topology.commands.app import app
 from rabbit_topology.lint import files as lint_files
 from rabbit_topology.lint.reading import read
 from rabbit_topology.routing import expectations, tree

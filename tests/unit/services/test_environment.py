@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from rabbit_topology import TopologyError, __main__
-from rabbit_topology.commands import deployed
+from rabbit_topology import TopologyError
+from rabbit_topology.commands import app, deployed
 from rabbit_topology.compiler import urls
 from rabbit_topology.services import environment
 from rabbit_topology.services.environment import Form, render, secret_name, variables
@@ -176,7 +176,7 @@ def outputs(mocker):
 def run(mocker, *arguments):
     mocker.patch("sys.argv", ["rabbit_topology", "env", *arguments])
     with pytest.raises(SystemExit) as ended:
-        __main__.main()
+        app.main()
     return ended.value.code
 
 
