@@ -30,6 +30,7 @@ from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import QueueType
 from rabbit_topology.safety import limits
+from rabbit_topology.safety.replacement import ROUTED_SECONDS, Way, way_of
 
 PATIENCE_SECONDS = 900.0
 """How long consumers may take to finish what they hold, before everything is put back."""
@@ -249,9 +250,12 @@ class Restoration:
                 channel.queue_unbind(self.holding, self.stand_in)
             self._bind_again()
 
-    def _bind_again(self) -> None:
-        for binding in self.access.bindings("exchanges", self.vhost, self.stand_in, "destination"):
+    def _bind_again(self) -> set[Way]:
+        """Bind the queue as its stand-in is; return the bindings of that."""
+        bindings = self.access.bindings("exchanges", self.vhost, self.stand_in, "destination")
+        for binding in bindings:
             self.access.copy_binding(self.vhost, binding, destination=("q", self.name))
+        return {way_of(binding) for binding in bindings}
 
     def _drop_again(self) -> None:
         """End what `_keep_given_up` began, once all that it kept is in the drained queue."""
@@ -282,11 +286,17 @@ class Restoration:
         for queue in (self.drained, self.holding, self.kept):
             self.access.delete_policy(self.vhost, queue)
         self.access.request_if_there("DELETE", "queues", self.vhost, self.kept)
-        with self.access.rebinding, self.access.channel(self.vhost) as channel:
-            self._bind_again()  # what another replacement has bound to the stand-in meanwhile
-            # The stand-in last: as long as it is there, a next run knows that something is left.
-            for exchange in (self.drained, self.returning, self.stand_in):
-                channel.exchange_delete(exchange)
+        before: set[Way] | None = None
+        while True:
+            with self.access.rebinding, self.access.channel(self.vhost) as channel:
+                ways = self._bind_again()  # another replacement may have bound it meanwhile
+                if ways == before:
+                    # The stand-in last: as long as it is there, a next run knows what is left.
+                    for exchange in (self.drained, self.returning, self.stand_in):
+                        channel.exchange_delete(exchange)
+                    return
+            before = ways
+            time.sleep(ROUTED_SECONDS)
 
     def _wait_until_registered(self, queue: str) -> None:
         """Let nothing into a quorum queue before its only node has it on disk."""

@@ -26,6 +26,7 @@ from rabbit_topology.model import ByName, Exchange, Queue, QueueType, Route
 from rabbit_topology.safety import recovery, stand_ins
 from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
 from rabbit_topology.safety.queue_replacement import QueueReplacement
+from rabbit_topology.safety.replacement import ROUTED_SECONDS
 from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     Stack,
@@ -341,6 +342,48 @@ def test_an_exchange_that_is_about_to_be_deleted_has_one_way_for_each_message(
         for way in access.bindings("exchanges", vhost, "e", "source")
     }
     assert ends == {(queue, key) for queue in ("a", "b") for key in ("k", "l")}
+
+
+def test_a_stand_in_stays_until_what_was_on_its_way_has_passed(small: Vhost) -> None:
+    """A slow broker routes a message by bindings that are gone when it comes to the last of them.
+
+    One that saw the first of the new bindings, and not the stand-in any more, reached one of two.
+    """
+
+    def seconds(begun: Callable[[], object], ended: Callable[[], object]) -> float:
+        wait_for(begun, "it has begun")
+        at = time.monotonic()
+        wait_for(ended, "it has ended")
+        return time.monotonic() - at
+
+    def ways(source: str) -> set[str]:
+        listed = small.access.bindings("exchanges", small.name, source, "source")
+        return {way["destination"] for way in listed}
+
+    def is_gone(name: str) -> bool:
+        return not small.access.exists("exchanges", small.name, name)
+
+    exchange, queue = small.exchange_replacement(TOPIC), small.queue_replacement()
+    with ThreadPoolExecutor() as threads:
+        begun = time.monotonic()
+        exchange.take_over()  # the engine is about to delete it
+        assert time.monotonic() - begun > ROUTED_SECONDS
+        small.channel.exchange_delete("e")
+        restoring = threads.submit(exchange.declare)
+        assert (
+            seconds(lambda: "q" in ways("e"), lambda: is_gone(exchange.stand_in))
+            > 0.8 * ROUTED_SECONDS
+        )
+        restoring.result()
+        to_q = Route(source="e", kind="queue", destination="q", routing_key="k")
+        queue.divert(to_q, replaced=False)  # the engine is about to unbind it
+        small.channel.queue_unbind("q", "e", "k")
+        restoring = threads.submit(queue.restore)
+        assert (
+            seconds(lambda: "q" in ways("e"), lambda: is_gone(queue.stand_in))
+            > 0.8 * ROUTED_SECONDS
+        )
+        restoring.result()
 
 
 @pytest.mark.parametrize("version", VERSIONS)
