@@ -153,10 +153,16 @@ def _plain_secrets(config: Mapping[str, Any], topology: object) -> Iterator[Find
             path=where,
             value=words.NOT_SHOWN,
             rule="a password stands there in plain text",
-            fix="pulumi config set --secret"
-            + (f" --path '{PREFIX}{where}'" if where.startswith("topology") else f" {where}"),
+            fix=f"pulumi config set --secret {_config_key(where)}",
         )
         yield _found(lint.PLAIN_SECRET, problem)
+
+
+def _config_key(where: str) -> str:
+    """Return what `pulumi config set` takes for a config path."""
+    if where.startswith("topology"):
+        return f"--path '{PREFIX}{where}'"
+    return f"{PREFIX}{where}" if where in KEYS else where
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

@@ -136,6 +136,34 @@ def test_a_base_that_cannot_be_used_is_one_problem(project, names, where, words)
     assert "v1:abc" not in str(problem)
 
 
+def test_all_bases_that_cannot_be_used_are_told_at_once(project):
+    write(project, list="- a\n")
+    with pytest.raises(ConfigError) as caught:
+        base.topology([5, "a.yaml", "b.yaml", None, "list.yaml"], {"vhost": "v"}, project)
+    assert [problem.path for problem in caught.value.problems] == [
+        f"base[{index}]" for index in range(5)
+    ]
+    assert caught.value.problems[1].fix == f"names are relative to {project}"
+
+
+def test_the_folder_is_the_closest_with_a_project_or_the_one_to_start_from(tmp_path):
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert base.project_folder(below) == below
+    (tmp_path / "Pulumi.yml").touch()
+    assert base.project_folder(below) == tmp_path
+    (below.parent / "Pulumi.yaml").touch()
+    assert base.project_folder(below) == below.parent
+
+
+def test_a_base_that_is_not_yaml_is_to_be_corrected(project):
+    write(project, broken="b: [")
+    with pytest.raises(ConfigError) as caught:
+        base.topology("broken.yaml", {"vhost": "v"}, project)
+    (problem,) = caught.value.problems
+    assert problem.fix == "correct the file"
+
+
 def test_yaml_is_read_as_pulumi_reads_it():
     text = """
     texts: {a: yes, b: 1:30, c: 2026-01-02, d: "5", e: 'true'}

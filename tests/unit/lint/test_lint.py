@@ -22,6 +22,7 @@ from rabbit_topology.lint import check as lint
 from rabbit_topology.lint import files as lint_files
 from rabbit_topology.lint import report
 from rabbit_topology.lint.reading import read
+from tests.support.problems import says_all
 from tests.support.repository import ROOT
 
 ERROR, WARNING, NOTE = Severity
@@ -52,6 +53,7 @@ def linted(version=None, ignore=(), **changes):
     stack = read(topology(**changes), broker, None, {"ignore": list(ignore)} if ignore else None)
     said: dict[str, dict[str, Severity]] = {}
     for one in lint.check(stack):
+        assert says_all(one.problem).value != "null"
         if one.silenced is None:
             said.setdefault(one.rule.name, {})[one.problem.path] = one.severity
     return said
@@ -869,6 +871,33 @@ def test_a_cycle_through_policies_other_exchanges_and_alternates_is_found():
     assert list(linted(**changes)["dead-letter-cycle"]) == [X]
 
 
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ("abcdef", "a -> b -> c -> d -> e -> f -> a"),
+        ("gfedcba", "a -> g -> f -> e -> d -> c -> … -> a"),
+    ],
+)
+def test_a_cycle_is_told_once_from_its_first_name_on(names, shown):
+    following = dict(zip(names, names[1:] + names[0], strict=True))
+    stack = read(
+        {
+            "vhost": "v",
+            "exchanges": {f"to-{name}": {"type": "topic"} for name in names},
+            "queues": {
+                name: {"dead_letter": {"exchange": f"to-{after}"}}
+                for name, after in following.items()
+            },
+            "bindings": [
+                {"source": f"to-{name}", "queue": name, "routing_keys": ["#", "k", "*.x"]}
+                for name in names
+            ],
+        }
+    )
+    (told,) = (one.problem for one in lint.check(stack) if one.rule.name == "dead-letter-cycle")
+    assert (told.path, told.value) == ("topology.queues.a.dead_letter", shown)
+
+
 def test_several_vhosts_are_each_looked_at_and_named():
     stack = read({"vhosts": {"a": {"exchanges": {"x": {}}}, "b.c": {"exchanges": {"x": {}}}}})
     assert [one.problem.path for one in lint.check(stack)] == [
@@ -1095,13 +1124,24 @@ def test_sarif_is_what_its_standard_asks_for():
     log = report.as_sarif(located, lint.CATALOGUE)
     json.dumps(log)
     assert log["version"] == "2.1.0"
+    assert log["$schema"] == "https://json.schemastore.org/sarif-2.1.0.json"
     (run,) = log["runs"]
+    assert run["columnKind"] == "unicodeCodePoints"
+    assert run["tool"]["driver"]["name"] == "rabbit-topology"
     rules = run["tool"]["driver"]["rules"]
+    for rule, named in zip(rules, lint.CATALOGUE, strict=True):
+        assert rule == {
+            "id": named.name,
+            "shortDescription": {"text": named.reason},
+            "help": {"text": f"{named.reason}. Read: {named.page}"},
+            "defaultConfiguration": {"level": named.severity},
+        }
     levels = {"none", "note", "warning", "error"}
     assert {rule["defaultConfiguration"]["level"] for rule in rules} <= levels
     first, second = run["results"]
     assert rules[first["ruleIndex"]]["id"] == first["ruleId"] == "unbound-exchange"
     assert first["level"] in levels
+    assert first["message"] == {"text": str(located[0].finding.problem)}
     (place,) = first["locations"]
     assert place["physicalLocation"] == {
         "artifactLocation": {"uri": "a%20folder/Pulumi.dev.yaml"},
@@ -1110,6 +1150,31 @@ def test_sarif_is_what_its_standard_asks_for():
     assert place["logicalLocations"] == [{"fullyQualifiedName": 'topology.exchanges["x y"]'}]
     assert "suppressions" not in first
     assert second["suppressions"] == [{"kind": "external", "justification": "later"}]
+
+
+def test_json_has_all_of_a_finding():
+    silent = {"ignore": [ignored("unbound-exchange", "topology.exchanges.z", "later")]}
+    stack = read(topology(exchanges={"x": {}, "z": {}}), None, None, silent)
+    located = [
+        lint_files.Located(finding=one, file="f", place=Place(7, 3)) for one in lint.check(stack)
+    ]
+    shown = report.as_json(located)
+    assert shown["counts"] == {"error": 0, "warning": 1, "note": 0, "silenced": 1}
+    assert shown["findings"][0] == {
+        "rule": "unbound-exchange",
+        "severity": "warning",
+        "path": "topology.exchanges.x",
+        "value": "no binding",
+        "message": "nothing that is published to it arrives anywhere",
+        "fix": "bind a queue, set `alternate` or `unroutable`, or name it in a service's `binds`",
+        "reason": located[0].finding.rule.reason,
+        "page": located[0].finding.rule.page,
+        "file": "f",
+        "line": 7,
+        "column": 3,
+        "silenced": None,
+    }
+    assert shown["findings"][1]["silenced"] == "later"
 
 
 def test_all_rules_are_listed():

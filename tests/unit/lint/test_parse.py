@@ -5,6 +5,7 @@ import pytest
 from rabbit_topology import ConfigError, parse, parse_stack
 from rabbit_topology.errors import path
 from rabbit_topology.model import QueueType
+from tests.support.problems import says_all
 
 SEED = {
     "vhost": "ai-dev",
@@ -21,7 +22,7 @@ def with_(**changes):
 def problems(topology, broker=None, **options):
     with pytest.raises(ConfigError) as caught:
         parse(topology, broker, **options)
-    return {problem.path: problem for problem in caught.value.problems}
+    return {problem.path: says_all(problem) for problem in caught.value.problems}
 
 
 def only(topology, broker=None):

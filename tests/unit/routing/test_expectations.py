@@ -95,6 +95,7 @@ FAILS = [
     (order(reaches_only=["billing"]), "reaches_only", "gets into audit"),
     (order(reaches_only=["billing", "audit", "brief"]), "reaches_only", "not get into brief"),
     (order("other", dropped="never"), "dropped", "gets into no queue"),
+    (order("bil.*", exchange="", dropped="never"), "dropped", 'with "bil.x", as one of "bil.*"'),
     (order("order.#", dropped="never"), "dropped", 'with "order", as one of "order.#"'),
     (order(dropped="always"), "dropped", "gets into "),
     (order("order.#", dropped="always"), "dropped", "gets into "),

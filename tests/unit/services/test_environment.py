@@ -167,6 +167,19 @@ def test_the_names_of_two_secrets_differ_where_those_of_the_services_do():
     assert len({secret_name(name) for name in names}) == len(names)
 
 
+def test_the_name_of_a_secret_is_hashed_only_where_it_would_be_too_long():
+    longest = "x" * (63 - len("-amqp"))
+    assert secret_name(longest) == f"{longest}-amqp"
+    hashed = secret_name(longest + "x")
+    assert len(hashed) == 63
+    assert re.fullmatch(r"x+-[0-9a-f]{8}-amqp", hashed)
+
+
+def test_json_has_a_line_for_each_variable():
+    shown = render("s", {"A": "1", "B": "2"}, Form.JSON)
+    assert shown == '{\n  "A": "1",\n  "B": "2"\n}\n'
+
+
 @pytest.fixture
 def outputs(mocker):
     result = {"vhost": "v", "connection_url": "", "service_urls": {"gateway": url("hunter2")}}

@@ -76,6 +76,15 @@ def test_topic_patterns_allow_the_keys_that_they_match(patterns, key):
         assert allowed(permissions.exactly_keys(patterns), key) is wanted
 
 
+@pytest.mark.parametrize(
+    ("pattern", "taken", "refused"),
+    [("a+", "a+", "aa"), ("x.(a)", "x.(a)", "x.a"), ("[a].*", "[a].b", "a.b"), ("a|b", "a|b", "a")],
+)
+def test_a_word_of_a_topic_pattern_is_no_regular_expression(pattern, taken, refused):
+    assert allowed(permissions.exactly_keys([pattern]), taken)
+    assert not allowed(permissions.exactly_keys([pattern]), refused)
+
+
 @given(
     names=st.lists(st.text(st.characters(exclude_characters="\n*"), min_size=1)), other=st.text()
 )
