@@ -6,7 +6,7 @@ LANES ?= 4
 BIN := .venv/bin
 VENV := .venv/.ready
 
-.PHONY: help up down test unit integration lint types safety demo-safety bench docs format clean
+.PHONY: help up down test unit integration lint types safety demo-safety bench mutants docs format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -35,6 +35,10 @@ demo-safety: $(VENV)  ## the headline: live traffic, classic to quorum, and the 
 bench: $(VENV)  ## against Terraform, plain Pulumi and the broker alone; writes docs/performance.md
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@$(BIN)/python -m bench $(BENCH)
+
+mutants: $(VENV)  ## whether the unit tests notice a changed line; MUTANTS="--package=lint --each=200"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-mutants.txt
+	@$(BIN)/python -m toolchain.mutants $(MUTANTS)
 
 lint: $(VENV)
 	$(BIN)/ruff check .
