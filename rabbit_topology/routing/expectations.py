@@ -233,7 +233,8 @@ def _other_ways(reach: Reach, queue: str, allowed: Sequence[str], here: str) -> 
             )
     for (there, exchange), messages in ways.items():
         name = located(exchange, there, vhost)
-        example = None if name in allowed else messages.example()
+        by_name = exchange == DEFAULT_EXCHANGE  # which leads to every queue, here and there
+        example = None if by_name or name in allowed else messages.example()
         if example is not None:
             yield Failure(
                 problem=Problem(

@@ -62,7 +62,9 @@ def test_a_narrower_pattern_loses_the_others_with_an_example():
     assert lost.routing_key == "order"
     assert lost.through == ("shop",)
     assert lost.elsewhere == ()
-    shown = text_sets.changes("v", compared(ORDERS, bindings(0, plus=[bound("billing", "order.*")])))
+    shown = text_sets.changes(
+        "v", compared(ORDERS, bindings(0, plus=[bound("billing", "order.*")]))
+    )
     assert shown.splitlines()[0] == "vhost v: 1 difference"
     assert " ".join(shown.split()).endswith(
         "order.# but not order.* on exchange orders (also from shop) no longer reaches billing, "
