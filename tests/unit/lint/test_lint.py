@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 import rabbit_topology
 from rabbit_topology import parse_stack
 from rabbit_topology.__main__ import app
+from rabbit_topology.commands import sources
 from rabbit_topology.compiler.context import Context
 from rabbit_topology.config import words
 from rabbit_topology.config.yaml_files import Place
@@ -1075,7 +1076,7 @@ def test_the_committed_stacks_have_no_errors_and_no_warnings():
 
 @pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda it: it.stem)
 def test_there_is_nothing_to_warn_of_in_the_examples(file):
-    stack = read(yaml.safe_load(file.read_text()))
+    stack = sources.load(file)
     assert lint.unsilenced(lint.check(stack), ERROR, WARNING) == []
 
 
