@@ -4,10 +4,12 @@ Shovels and federation: what they take, where it goes on, and what is not known 
 
 from __future__ import annotations
 
+import json
 from random import Random
 
 import pytest
 
+from rabbit_topology.commands import sources
 from rabbit_topology.lint.reading import read
 from rabbit_topology.model import Reason
 from rabbit_topology.routing import expectations, headers, reports, text, text_sets
@@ -367,6 +369,68 @@ class TestAllMessages:
         assert not any(stacks(away("a"), away("b")).values()), "where to is not known of either"
         compared = stacks(read(config()), away("a"))["shop"]
         assert "to where is not known" in flat(text_sets.changes("shop", compared))
+
+
+def test_links_of_a_broker_are_followed_from_its_definitions(tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    shovel_there = {
+        "src-uri": "amqp:///shop",
+        "src-queue": "orders",
+        "dest-uri": ["amqp:///archive"],
+        "dest-exchange": "old",
+        "dest-exchange-key": "order.eu",
+        "src-delete-after": 10,
+    }
+    upstream = {"uri": "amqp:///shop", "max-hops": 2, "exchange": "orders"}
+    queues = [("shop", "orders"), ("archive", "eu")]
+    file = tmp_path / "broker.json"
+    document = {
+        "rabbitmq_version": "4.0.5",
+        "vhosts": [{"name": "shop"}, {"name": "archive"}],
+        "exchanges": [
+            {"vhost": vhost, "name": name, "type": "topic", "durable": True}
+            for vhost, name in (("shop", "orders"), ("archive", "old"))
+        ],
+        "queues": [
+            {"vhost": vhost, "name": name, "durable": True, "type": "classic"}
+            for vhost, name in queues
+        ],
+        "bindings": [
+            {
+                "vhost": vhost,
+                "source": source,
+                "destination": queue,
+                "destination_type": "queue",
+                "routing_key": "order.*",
+            }
+            for (vhost, queue), source in zip(queues, ("orders", "old"), strict=True)
+        ],
+        "policies": [
+            {
+                "vhost": "archive",
+                "name": "fed",
+                "pattern": "^old$",
+                "apply-to": "exchanges",
+                "definition": {"federation-upstream": "up"},
+            }
+        ],
+        "parameters": [
+            {"vhost": "shop", "component": "shovel", "name": "mover", "value": shovel_there},
+            {
+                "vhost": "archive",
+                "component": "federation-upstream",
+                "name": "up",
+                "value": upstream,
+            },
+        ],
+    }
+    file.write_text(json.dumps(document))
+    network = sources.vhost(sources.load(file), "shop")
+    message = publish(network, "orders", "order.new")
+    assert message.beyond == {"eu of vhost archive": True}
+    shown = flat(text.trace(message))
+    assert "shovel mover may take it to exchange old of vhost archive" in shown
+    assert "federation upstream up takes it to exchange old of vhost archive" in shown
 
 
 def expected(*expect, shop=None, archive=None):
