@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from rabbit_topology.adopt import definitions
-from rabbit_topology.adopt.definitions import Definitions
+from rabbit_topology.adopt.definitions import Definitions, Listed
 
 _SHOVEL = {
     "src-uri": "source_uri",
@@ -52,13 +52,12 @@ def with_links(topologies: Mapping[str, Mapping[str, Any]], had: Definitions) ->
 
 def with_their_queues(had: Definitions) -> Definitions:
     """Return definitions in which queues that shovels read within the broker are like others."""
-    within = {
-        vhost: {
-            **lists,
-            "queues": [{**one, definitions.READ_BY_PLUGIN: False} for one in lists["queues"]],
-        }
-        for vhost, lists in had.within.items()
-    }
+    within: dict[str, dict[str, list[Listed]]] = {}
+    for vhost, lists in had.within.items():
+        queues: list[Listed] = [
+            {**one, definitions.READ_BY_PLUGIN: False} for one in lists["queues"]
+        ]
+        within[vhost] = {**lists, "queues": queues}
     return replace(had, within=within)
 
 
