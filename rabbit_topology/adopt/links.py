@@ -51,13 +51,13 @@ def with_links(topologies: Mapping[str, Mapping[str, Any]], had: Definitions) ->
 
 
 def with_their_queues(had: Definitions) -> Definitions:
-    """Return definitions in which queues that shovels read within the broker are like others."""
+    """Return definitions in which queues that shovels read are like others: without shovels."""
     within: dict[str, dict[str, list[Listed]]] = {}
     for vhost, lists in had.within.items():
         queues: list[Listed] = [
             {**one, definitions.READ_BY_PLUGIN: False} for one in lists["queues"]
         ]
-        within[vhost] = {**lists, "queues": queues}
+        within[vhost] = {**lists, "queues": queues, "parameters": []}
     return replace(had, within=within)
 
 

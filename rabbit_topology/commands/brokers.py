@@ -64,8 +64,8 @@ def stack(where: Path) -> Stack:
     Raises:
         TopologyError: It cannot be read.
     """
-    had = links.with_their_queues(_read(where))
-    said = express.express(had, definitions.of_vhosts(had, ()))
+    had = _read(where)
+    said = express.express(links.with_their_queues(had), definitions.of_vhosts(had, ()))
     return config(had, replace(said, topologies=links.with_links(said.topologies, had)))
 
 
