@@ -7,9 +7,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from rabbit_topology.adopt import definitions, express
+from rabbit_topology.adopt import definitions, express, links
 from rabbit_topology.adopt.definitions import Definitions
 from rabbit_topology.adopt.express import Expressed
 from rabbit_topology.broker.management import Management
@@ -58,14 +59,14 @@ def management(
 
 
 def stack(where: Path) -> Stack:
-    """Return what a broker has, as far as a config can say it.
+    """Return what a broker has, as far as a config can say it: its shovels and upstreams too.
 
     Raises:
         TopologyError: It cannot be read.
     """
     had = _read(where)
-    said = express.express(had, definitions.of_vhosts(had, ()))
-    return config(had, said)
+    said = express.express(links.with_their_queues(had), definitions.of_vhosts(had, ()))
+    return config(had, replace(said, topologies=links.with_links(said.topologies, had)))
 
 
 def findings(where: Path) -> list[Finding]:

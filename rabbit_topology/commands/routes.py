@@ -15,7 +15,16 @@ import typer
 from rabbit_topology.commands import sources
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model.units import milliseconds
-from rabbit_topology.routing import as_json, changes, expectations, publication, reports, text
+from rabbit_topology.routing import (
+    as_json,
+    changes,
+    expectations,
+    phrases,
+    publication,
+    reports,
+    text,
+    text_sets,
+)
 from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.reach import Reach
 
@@ -86,10 +95,10 @@ def reach(
     known = Reach(_network(stack, file, vhost, live=live))
     if queue is not None:
         report = reports.of_queue(known, queue)
-        _answer(form, as_json.queue(report), text.queue(report, width=_width()))
+        _answer(form, as_json.queue(report), text_sets.queue(report, width=_width()))
     else:
         can = reports.of_publisher(known, service or "")
-        _answer(form, as_json.publisher(can), text.publisher(can, width=_width()))
+        _answer(form, as_json.publisher(can), text_sets.publisher(can, width=_width()))
 
 
 @app.command()
@@ -101,7 +110,9 @@ def diff(
     """Say which messages go elsewhere, with an example of each kind. Exit 1 if any do."""
     before, now = sources.pair(old, new)
     compared = changes.stacks(before, now)
-    shown = "\n".join(text.changes(name, one, width=_width()) for name, one in compared.items())
+    shown = "\n".join(
+        text_sets.changes(name, one, width=_width()) for name, one in compared.items()
+    )
     _answer(form, {name: as_json.changes(one) for name, one in compared.items()}, shown)
     if any(compared.values()):
         raise typer.Exit(1)
@@ -149,4 +160,4 @@ def _answer(form: Form, document: object, shown: str) -> None:
 
 
 def _width() -> int:
-    return shutil.get_terminal_size((text.WIDTH, 24)).columns
+    return shutil.get_terminal_size((phrases.WIDTH, 24)).columns

@@ -11,7 +11,8 @@ from rabbit_topology.describe import groups, notes, services
 from rabbit_topology.describe.graph import Edge, EdgeKind, Graph, Key, Node, NodeKind, merged
 from rabbit_topology.model import QueueType, Service
 from rabbit_topology.model.units import duration_text
-from rabbit_topology.routing.network import DEFAULT_EXCHANGE, Kind, Network, Step
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.steps import DEFAULT_EXCHANGE, Kind, Step
 
 _HASH = "x-consistent-hash"
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from rabbit_topology.describe.graph import Key
 from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES
-from rabbit_topology.routing.network import Network, Step
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.steps import Step
 
 EXTENSION = "x-rabbit-topology"
 BINDING_VERSION = "0.3.0"

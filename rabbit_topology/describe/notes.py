@@ -11,7 +11,7 @@ from typing import Any
 from rabbit_topology.config.words import show
 from rabbit_topology.model import Exchange, Queue
 from rabbit_topology.model.units import duration_text
-from rabbit_topology.routing.network import Shape
+from rabbit_topology.routing.steps import Shape
 
 _EDGES = ("dead-letter-exchange", "dead-letter-routing-key", "alternate-exchange")
 """Settings that edges show."""

@@ -10,19 +10,23 @@ from typing import Any
 from rabbit_topology.routing.changes import Changes
 from rabbit_topology.routing.expectations import Failure
 from rabbit_topology.routing.keys import Part
+from rabbit_topology.routing.links import Place
 from rabbit_topology.routing.lives import Death, Life
 from rabbit_topology.routing.messages import Case, Messages
-from rabbit_topology.routing.network import Step
 from rabbit_topology.routing.pattern import Pattern, as_binding_key
-from rabbit_topology.routing.publication import Publication
+from rabbit_topology.routing.publication import Passage, Publication
 from rabbit_topology.routing.reports import PublisherReport, QueueReport
+from rabbit_topology.routing.steps import Step
 from rabbit_topology.routing.trace import Hop
 
 _Json = dict[str, Any]
 
 
 def trace(publication: Publication) -> _Json:
-    """Return ``{exchange, routing_keys, headers, reaches, may_reach, dropped, hops, then}``."""
+    """Return what becomes of a message: where it goes, over links too, and what follows.
+
+    ``{exchange, routing_keys, headers, reaches, may_reach, beyond, dropped, hops, links, then}``.
+    """
     message, routed = publication.message, publication.routed
     return {
         "exchange": message.exchange,
@@ -31,7 +35,9 @@ def trace(publication: Publication) -> _Json:
         "expiration": message.expiration,
         "reaches": sorted(routed.reaches),
         "may_reach": sorted(routed.may_reach - routed.reaches),
+        "beyond": {name: publication.beyond[name] for name in sorted(publication.beyond)},
         "dropped": routed.dropped,
+        "links": [_passage(passage) for passage in publication.passages],
         "hops": _hop(routed.root),
         "then": {
             name: {reason.value: _life(life) for reason, life in outcomes.items()}
@@ -40,8 +46,32 @@ def trace(publication: Publication) -> _Json:
     }
 
 
+def _passage(passage: Passage) -> _Json:
+    link = passage.link
+    return {
+        "link": link.title,
+        "path": link.path,
+        "from": _place(link.source),
+        "queue": passage.queue,
+        "to": _place(link.target),
+        "at": passage.at,
+        "certain": passage.certain,
+        "copies": link.copies,
+        "doubt": link.doubt or None,
+        "unknown": link.unknown or None,
+        "end": passage.end.value if passage.end is not None else None,
+        "onward": trace(passage.onward) if passage.onward is not None else None,
+    }
+
+
+def _place(place: Place | None) -> _Json | None:
+    if place is None:
+        return None
+    return {"vhost": place.vhost, "kind": place.kind, "name": place.name}
+
+
 def queue(report: QueueReport) -> _Json:
-    """Return ``{queue, exchanges, dead_letters, publishers}``."""
+    """Return ``{queue, exchanges, dead_letters, links, publishers}``."""
     return {
         "queue": report.queue,
         "exchanges": [
@@ -57,9 +87,29 @@ def queue(report: QueueReport) -> _Json:
             {"queue": name, "exchange": exchange, "routing_key": routing_key}
             for name, exchange, routing_key in report.dead_letters
         ],
+        "links": [
+            {
+                "link": brought.link.title,
+                "path": brought.link.path,
+                "from": _place(brought.link.source),
+                "doubt": brought.link.doubt or None,
+                "unknown": brought.link.unknown or None,
+                "exchanges": [
+                    {
+                        "exchange": name,
+                        "certain": leading.certain,
+                        "messages": messages(leading.messages),
+                    }
+                    for name, leading in brought.exchanges.items()
+                ],
+                "dead_letters": list(brought.dead_letters),
+            }
+            for brought in report.links
+        ],
         "publishers": [
             {
                 "name": who.name,
+                "vhost": who.vhost,
                 "kind": who.kind,
                 "path": who.path,
                 "examples": dict(examples),
@@ -70,7 +120,7 @@ def queue(report: QueueReport) -> _Json:
 
 
 def publisher(report: PublisherReport) -> _Json:
-    """Return ``{name, kind, path, exchanges, queues, later}``."""
+    """Return ``{name, kind, path, exchanges, inexact, queues, beyond, later}``."""
     return {
         "name": report.publisher.name,
         "kind": report.publisher.kind,
@@ -82,6 +132,9 @@ def publisher(report: PublisherReport) -> _Json:
         "inexact": sorted(report.publisher.inexact),
         "queues": [
             {"queue": name, "examples": dict(examples)} for name, examples in report.queues.items()
+        ],
+        "beyond": [
+            {"queue": name, "examples": dict(examples)} for name, examples in report.beyond.items()
         ],
         "later": list(report.later),
     }
@@ -126,6 +179,10 @@ def changes(compared: Changes) -> _Json:
                 "now": setting.now,
             }
             for setting in compared.settings
+        ],
+        "links": [
+            {"link": change.link, "before": change.before, "now": change.now}
+            for change in compared.links
         ],
         "gone": list(compared.gone),
         "undecided": list(compared.undecided),
@@ -174,6 +231,7 @@ def _hop(hop: Hop) -> _Json:
         "certain": hop.certain,
         "seen": hop.seen,
         "after": hop.after,
+        "stopped": hop.stopped or None,
         "notes": list(hop.notes),
         "hops": [_hop(inner) for inner in hop.hops],
     }

@@ -9,9 +9,9 @@ from functools import cached_property
 
 from rabbit_topology.routing.keys import Keys
 from rabbit_topology.routing.messages import EVERY_MESSAGE, Messages
-from rabbit_topology.routing.network import DEFAULT_EXCHANGE
 from rabbit_topology.routing.pattern import of_key
 from rabbit_topology.routing.reach import Reach
+from rabbit_topology.routing.steps import DEFAULT_EXCHANGE
 
 
 class DeadLetters:

@@ -12,6 +12,7 @@ from rabbit_topology.model import Expectation, ExpectedMessage
 from rabbit_topology.routing.message import COPIES
 from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.router import is_pattern
+from rabbit_topology.routing.steps import located
 
 _OF_MESSAGE = ("reaches", "reaches_only", "misses", "dropped", "ends_in")
 _OF_QUEUE = ("only_from", "only_services")
@@ -68,22 +69,22 @@ def misshapen(
 
 def unknown(network: Network, expectation: Expectation, here: str) -> Iterator[Problem]:
     """Yield names that nothing has."""
-    services = {
-        **network.context.written.services,
-        **network.context.written.users,
-    }
-    exchanges = [*network.shapes]
+    vhosts = {network.vhost: network, **network.links.networks}
+    services = _names(network, {name: _publishers(one) for name, one in vhosts.items()})
+    exchanges = _names(network, {name: one.shapes for name, one in vhosts.items()})
+    queues = _names(network, {name: one.queues for name, one in vhosts.items()})
     message = expectation.publish
     if message is not None:
         where = f"{here}.publish"
         if not network.known(message.exchange) and not network.declarers(message.exchange):
-            yield _unknown_name(f"{where}.exchange", message.exchange, "exchange", exchanges)
+            known_here = [*network.shapes]
+            yield _unknown_name(f"{where}.exchange", message.exchange, "exchange", known_here)
         yield from _wrong_message(expectation, message, here)
     for name in ("reaches", "reaches_only", "misses", "ends_in"):
         for number, queue in enumerate(getattr(expectation, name) or ()):
-            if queue not in network.queues:
+            if queue not in queues:
                 where = f"{here}.{path(name, number)}"
-                yield _unknown_name(where, queue, "queue", network.queues)
+                yield _unknown_name(where, queue, "queue", queues)
     if expectation.queue is not None and expectation.queue not in network.queues:
         yield _unknown_name(f"{here}.queue", expectation.queue, "queue", network.queues)
     for name, known in (("only_from", exchanges), ("only_services", services)):
@@ -91,6 +92,18 @@ def unknown(network: Network, expectation: Expectation, here: str) -> Iterator[P
             if one not in known:
                 what = "exchange" if name == "only_from" else "service"
                 yield _unknown_name(f"{here}.{path(name, number)}", one, what, known)
+
+
+def _publishers(network: Network) -> list[str]:
+    written = network.context.written
+    return [*written.services, *written.users]
+
+
+def _names(network: Network, by_vhost: Mapping[str, Iterable[str]]) -> list[str]:
+    """Return names, those of other vhosts with them."""
+    return [
+        located(name, vhost, network.vhost) for vhost, names in by_vhost.items() for name in names
+    ]
 
 
 def _wrong_message(

@@ -57,6 +57,8 @@ class End(StrEnum):
     """It goes on like this for ever."""
     UNKNOWN = "unknown"
     """It goes where nothing is known from here."""
+    TAKEN = "taken"
+    """A shovel takes it out of the queue."""
     CUT = "not followed further"
     """Its way is longer than `MAX_DEATHS`, or what becomes of it more than `MAX_QUEUES`."""
 
@@ -106,12 +108,15 @@ class Life:
 
     def ends(self) -> Iterator[tuple[End, str, int]]:
         """Yield how it ends, with the queue that it was last in, and when."""
+        for life in self.walk():
+            yield from ((end, life.queue, at) for end, at in life.own_ends())
+
+    def own_ends(self) -> Iterator[tuple[End, int]]:
+        """Yield how it ends in this very queue, and when."""
         if self.end is not None:
-            yield self.end, self.queue, self.at
+            yield self.end, self.at
         if self.death is not None and self.death.end is not None:
-            yield self.death.end, self.queue, self.death.at
-        for life in self.death.then if self.death else ():
-            yield from life.ends()
+            yield self.death.end, self.death.at
 
 
 def reasons(network: Network, queue: str, message: Message) -> list[Reason]:
@@ -157,12 +162,13 @@ def follow(
     at: int = 0,
     *,
     most: int | None = None,
+    first: bool = True,
 ) -> Life:
     """Follow a message that leaves a queue for a reason, until its way ends.
 
-    In the queues that it comes to it expires where messages expire. Otherwise it is rejected again
-    if that was the reason, wherever there is a dead-letter exchange; if it comes back to the first
-    queue it leaves it for the same reason; else it stays.
+    In the queues that it comes to a shovel takes it, or it expires where messages expire. Otherwise
+    it is rejected again if that was the reason, wherever there is a dead-letter exchange; if it
+    comes back to the first queue it leaves it for the same reason; else it stays.
 
     Args:
         network: The vhost.
@@ -171,10 +177,11 @@ def follow(
         reason: Why it leaves the queue.
         at: When it got there, in milliseconds.
         most: Into how many queues it is followed; None: into `MAX_QUEUES`.
+        first: The queue is the one that it leaves for the reason, not one that it comes to later.
     """
     bound = MAX_QUEUES if most is None else most
-    return _Follow(network, queue, reason, bound).life(
-        queue, message, at, (), frozenset(), first=True
+    return _Follow(network, queue if first else None, reason, bound).life(
+        queue, message, at, (), frozenset(), first=first
     )
 
 
@@ -183,7 +190,7 @@ _State: TypeAlias = tuple[str, tuple[str, ...], str, tuple[tuple[str, Reason], .
 
 
 class _Follow:
-    def __init__(self, network: Network, queue: str, reason: Reason, most: int) -> None:
+    def __init__(self, network: Network, queue: str | None, reason: Reason, most: int) -> None:
         self._network = network
         self._queue = queue
         self._reason = reason
@@ -202,6 +209,8 @@ class _Follow:
         self._left -= 1
         if len(trail) > MAX_DEATHS or self._left < 0:
             return Life(queue=queue, message=message, at=at, end=End.CUT)
+        if not first and self._network.surely_taken(queue):
+            return Life(queue=queue, message=message, at=at, end=End.TAKEN)
         reason = self._reason if first else self._next(queue, message)
         if reason is None:
             return Life(queue=queue, message=message, at=at, end=End.STAYS)

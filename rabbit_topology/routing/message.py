@@ -32,6 +32,8 @@ class Message:
     """Milliseconds until it expires, wherever it is; taken away when it is dead-lettered."""
     deaths: tuple[tuple[str, Reason], ...] = ()
     """By which queues it was dead-lettered and why, each pair once, as the broker lists them."""
+    received_from: tuple[str, ...] = ()
+    """The vhosts of the federation upstreams that it has come over; of a queue's the empty name."""
 
     def dead(
         self,

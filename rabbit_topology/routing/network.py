@@ -7,8 +7,6 @@ It is made from a `Context`, which says what applies in the end; nothing is work
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cached_property
 
 from pydantic import JsonValue
@@ -19,92 +17,18 @@ from rabbit_topology.compiler.effective import Target
 from rabbit_topology.config.stack import Stack
 from rabbit_topology.config.words import show, suggest
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.model import PREDECLARED_EXCHANGES, Exchange, Queue, Route, Topology, versions
+from rabbit_topology.model import PREDECLARED_EXCHANGES, Queue, Route, Topology, versions
 from rabbit_topology.model.versions import Version
-from rabbit_topology.routing import headers
-from rabbit_topology.routing.headers import Condition
+from rabbit_topology.routing import headers, linking
+from rabbit_topology.routing.links import Link, Links
 from rabbit_topology.routing.origins import Origins
 from rabbit_topology.routing.pattern import EVERY_KEY, Pattern, of_key, of_topic
+from rabbit_topology.routing.steps import DEFAULT_EXCHANGE, KINDS, Kind, Shape, Step, Way, shape
 from rabbit_topology.routing.tree import Patterns
 from rabbit_topology.services import permissions
 
-DEFAULT_EXCHANGE = ""
-
-_DELAYED = "x-delayed-message"
-_DELAYED_TYPE = "x-delayed-type"
 _NUMBERS_TOLD_APART: Version = (4, 0)
 """The first of the tested versions where a header of 1 is not one of 1.0."""
-
-
-class Kind(StrEnum):
-    """How an exchange chooses among its bindings."""
-
-    DIRECT = "direct"
-    FANOUT = "fanout"
-    TOPIC = "topic"
-    HEADERS = "headers"
-    ONE_OF = "one of"
-    """One of them, by a hash or at random."""
-    UNKNOWN = "unknown"
-    """By rules that are not known here."""
-
-
-_KINDS: Mapping[str, Kind] = {
-    **{kind.value: kind for kind in (Kind.DIRECT, Kind.FANOUT, Kind.TOPIC, Kind.HEADERS)},
-    "x-consistent-hash": Kind.ONE_OF,
-    "x-modulus-hash": Kind.ONE_OF,
-    "x-random": Kind.ONE_OF,
-    "x-local-random": Kind.ONE_OF,
-    "x-recent-history": Kind.FANOUT,
-}
-
-
-class Way(StrEnum):
-    """Why a message goes on from an exchange."""
-
-    BINDING = "binding"
-    ALTERNATE = "alternate exchange"
-    NAME = "name"
-    """The routing key is the name of the queue, on the default exchange."""
-    BUG = "bug"
-    """RabbitMQ 4.3.0 mixes up bindings with the empty key of all topic exchanges (#16271)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Step:
-    """One way on from an exchange."""
-
-    source: str
-    way: Way
-    kind: str
-    """`queue` or `exchange`: what it leads to."""
-    destination: str
-    path: str
-    """Where the config says so."""
-    routing_key: str = ""
-    """The binding's."""
-    arguments: Mapping[str, JsonValue] = field(default_factory=dict)
-    pattern: Pattern = EVERY_KEY
-    """The routing keys that it takes; every key, where the exchange does not look at them."""
-    condition: Condition | None = None
-    """The headers that it takes; None: any."""
-
-    def takes(self, given: Mapping[str, headers.Value | None]) -> bool:
-        """Return whether it takes a message with such headers, whatever its routing key."""
-        return self.condition is None or self.condition.takes(given)
-
-    def __hash__(self) -> int:
-        return hash((self.source, self.kind, self.destination, self.routing_key, self.path))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shape:
-    """An exchange, as far as routing depends on it."""
-
-    type: str
-    kind: Kind
-    delayed: bool = False
-    """It may keep messages for a while first, by their header `x-delay`."""
 
 
 class Network:
@@ -124,17 +48,20 @@ class Network:
         self.numbers_alike = context.like[-1] < _NUMBERS_TOLD_APART
         self.mixes_empty_keys = patch is not None and patch.startswith("4.3.0")
         self.queues: Mapping[str, Queue] = context.whole.queues
-        self.shapes: Mapping[str, Shape] = {
+        self.shapes: dict[str, Shape] = {
             **{
-                name: Shape(type=type_, kind=_KINDS[type_])
+                name: Shape(type=type_, kind=KINDS[type_])
                 for name, type_ in PREDECLARED_EXCHANGES.items()
             },
-            **{name: _shape(exchange) for name, exchange in context.whole.exchanges.items()},
+            **{name: shape(exchange) for name, exchange in context.whole.exchanges.items()},
         }
         self.steps: dict[str, list[Step]] = {}
         self.incoming: dict[tuple[str, str], list[Step]] = {}
+        self.taps: dict[str, list[Step]] = {}
+        """By exchange: the ways to the queues that links have of their own."""
+        self.links = Links()
         for route, where in zip(_routes(context.whole), self.origins.of_routes(), strict=True):
-            step = self._step(route, where)
+            step = self.step(route, where)
             self.steps.setdefault(route.source, []).append(step)
             self.incoming.setdefault((step.kind, step.destination), []).append(step)
         self._by_key: dict[str, dict[str, list[Step]]] = {}
@@ -152,7 +79,7 @@ class Network:
         """
         stack.check()
         version = stated_version(stack)
-        return {
+        networks = {
             written.vhost: cls(
                 Context(written=written, whole=stack.whole[root], version=version),
                 root,
@@ -160,6 +87,30 @@ class Network:
             )
             for root, written in stack.written.items()
         }
+        linking.connect(stack.broker, networks)
+        return networks
+
+    def tap(self, steps: Iterable[Step]) -> None:
+        """Add the ways to queues that links have of their own."""
+        added: dict[str, list[Step]] = {}
+        for step in steps:
+            added.setdefault(step.source, []).append(step)
+            self.incoming.setdefault((step.kind, step.destination), []).append(step)
+        for source, taps in added.items():
+            self.taps.setdefault(source, []).extend(taps)
+            self._sort(source, self.ways(source))
+
+    def ways(self, exchange: str) -> list[Step]:
+        """Return the ways on from an exchange: its bindings, and those of links."""
+        return [*self.steps.get(exchange, ()), *self.taps.get(exchange, ())]
+
+    def taking(self, queue: str) -> list[Link]:
+        """Return the links that take messages out of a queue, or may."""
+        return self.links.taking(self.vhost, queue)
+
+    def surely_taken(self, queue: str) -> bool:
+        """Return whether a link certainly takes what is in a queue, so that it does not stay."""
+        return any(not link.doubt and not link.copies for link in self.taking(queue))
 
     def known(self, exchange: str) -> bool:
         """Return whether an exchange is declared here, or one that every vhost has."""
@@ -264,7 +215,8 @@ class Network:
                     own.setdefault(name, alternate)
         return own
 
-    def _step(self, route: Route, where: str) -> Step:
+    def step(self, route: Route, where: str) -> Step:
+        """Return a binding as a way on from its source."""
         kind = self.kind(route.source)
         pattern, condition = EVERY_KEY, None
         match kind:
@@ -292,7 +244,7 @@ class Network:
         """Arrange an exchange's bindings so that they need not be tried one by one."""
         match self.kind(source):
             case Kind.DIRECT:
-                by_key = self._by_key.setdefault(source, {})
+                by_key = self._by_key[source] = {}
                 for step in steps:
                     by_key.setdefault(step.routing_key, []).append(step)
             case Kind.TOPIC:
@@ -327,11 +279,6 @@ class Network:
                 )
 
 
-def exchange_text(name: str) -> str:
-    """Return an exchange as users call it."""
-    return f"exchange {name}" if name != DEFAULT_EXCHANGE else "the default exchange"
-
-
 def stated_version(stack: Stack) -> Version | None:
     """Return the broker's version as the config says it, None if it does not, or is no version."""
     try:
@@ -346,13 +293,6 @@ def _whole_numbers(arguments: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
         name: int(value) if isinstance(value, float) and value.is_integer() else value
         for name, value in arguments.items()
     }
-
-
-def _shape(exchange: Exchange) -> Shape:
-    if exchange.type == _DELAYED:
-        inner = exchange.arguments.get(_DELAYED_TYPE, "")
-        return Shape(type=exchange.type, kind=_KINDS.get(inner, Kind.UNKNOWN), delayed=True)
-    return Shape(type=exchange.type, kind=_KINDS.get(exchange.type, Kind.UNKNOWN))
 
 
 def _routes(whole: Topology) -> list[Route]:

@@ -14,8 +14,9 @@ from rabbit_topology.compiler import regexes
 from rabbit_topology.errors import path
 from rabbit_topology.model import Service, User
 from rabbit_topology.routing.keys import EVERYTHING, Keys
-from rabbit_topology.routing.network import DEFAULT_EXCHANGE, Network
+from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.pattern import of_topic
+from rabbit_topology.routing.steps import DEFAULT_EXCHANGE
 from rabbit_topology.services import permissions
 
 _DEFAULT_NAME = "amq.default"
@@ -29,6 +30,7 @@ class Publisher:
     name: str
     kind: str
     """`service` or `user`."""
+    vhost: str
     path: str
     """Where it stands in the config."""
     exchanges: Mapping[str, Keys]
@@ -62,6 +64,7 @@ def _service(network: Network, name: str, service: Service) -> Publisher:
     return Publisher(
         name=name,
         kind="service",
+        vhost=network.vhost,
         path=network.origins.at(path("topology", "services", name)),
         exchanges=exchanges,
     )
@@ -76,6 +79,7 @@ def _user(network: Network, name: str, user: User) -> Publisher:
     return Publisher(
         name=name,
         kind="user",
+        vhost=network.vhost,
         path=network.origins.at(path("topology", "users", name)),
         exchanges=exchanges,
         inexact=frozenset(exchanges.keys() & user.topic_permissions.keys()),

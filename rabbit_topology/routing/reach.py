@@ -14,8 +14,9 @@ from rabbit_topology.routing.headers import ANY_HEADERS
 from rabbit_topology.routing.keys import EVERYTHING, Keys
 from rabbit_topology.routing.meet import MAX_PATTERNS
 from rabbit_topology.routing.messages import EVERY_MESSAGE, Case, Messages
-from rabbit_topology.routing.network import Kind, Network, Step
+from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.pattern import TooComplexError
+from rabbit_topology.routing.steps import Kind, Step
 
 
 class Reach:
@@ -26,6 +27,7 @@ class Reach:
         self._taken: dict[str, Messages] = {}
         self._left: dict[tuple[str, bool], Messages] = {}
         self._to: dict[tuple[str, bool], Mapping[str, Messages]] = {}
+        self._to_links: dict[tuple[str, bool], Mapping[str, Messages]] = {}
 
     def to(self, queue: str, *, certain: bool = False) -> Mapping[str, Messages]:
         """Return by exchange which messages that are published there get into a queue.
@@ -45,6 +47,21 @@ class Reach:
         if (queue, certain) not in self._to:
             self._to[queue, certain] = self._leading([("queue", queue)], certain=certain)
         return self._to[queue, certain]
+
+    def to_link(self, key: str, *, certain: bool = False) -> Mapping[str, Messages]:
+        """Return by exchange which messages get into the queue that a link has of its own.
+
+        Args:
+            key: The link's.
+            certain: As in `to`.
+
+        Raises:
+            TooComplexError: They cannot be told within the bounds of the analysis.
+        """
+        certain = certain and self._uncertain
+        if (key, certain) not in self._to_links:
+            self._to_links[key, certain] = self._leading([("link", key)], certain=certain)
+        return self._to_links[key, certain]
 
     def anywhere(self, exchange: str) -> Messages:
         """Return the messages that certainly get into some queue from an exchange.
@@ -80,7 +97,8 @@ class Reach:
     @cached_property
     def _uncertain(self) -> bool:
         """Whether there are exchanges that take a message or not."""
-        kinds = {self.network.kind(exchange) for exchange in self.network.steps}
+        sources = {*self.network.steps, *self.network.taps}
+        kinds = {self.network.kind(exchange) for exchange in sources}
         return bool(kinds & {Kind.ONE_OF, Kind.UNKNOWN})
 
     @cached_property
@@ -89,7 +107,7 @@ class Reach:
         return self._leading(queues, certain=True, any_will_do=True)
 
     def _work_out_left_over(self, exchange: str) -> Messages:
-        steps = self.network.steps.get(exchange, [])
+        steps = self.network.ways(exchange)
         match self.network.kind(exchange):
             case Kind.HEADERS:
                 conditions = [step.condition for step in steps if step.condition is not None]
@@ -118,7 +136,7 @@ class Reach:
                 if source in behind:
                     continue  # a message that comes round gets no further than it did before
                 known = leading.setdefault(source, {})
-                more = _in_addition(taken & further, known)
+                more = in_addition(taken & further, known)
                 if more.cases:
                     known.update(dict.fromkeys(more.cases))
                     left.append((source, behind | {source}, more))
@@ -151,7 +169,7 @@ class Reach:
             kind = self.network.kind(source)
             if kind is not Kind.UNKNOWN:
                 yield source, self.left_over(source)
-            elif not certain or not self.network.steps.get(source):
+            elif not certain or not self.network.ways(source):
                 yield source, EVERY_MESSAGE
 
     @cached_property
@@ -168,7 +186,7 @@ class Reach:
             return True
         kind = self.network.kind(step.source)
         if kind is Kind.ONE_OF:
-            ways = self.network.steps[step.source]
+            ways = self.network.ways(step.source)
             ends = {(way.kind, way.destination) for way in ways}
             return len(ends) == 1 or (any_will_do and all(kind == "queue" for kind, _ in ends))
         return kind is not Kind.UNKNOWN
@@ -178,7 +196,7 @@ _COMPARED = 50
 """So many cases are looked at more closely; of more, only those that are the same are left out."""
 
 
-def _in_addition(more: Messages, known: Mapping[Case, None]) -> Messages:
+def in_addition(more: Messages, known: Mapping[Case, None]) -> Messages:
     """Return what is not known yet; some that is may be left in."""
     new = Messages(tuple(case for case in more.cases if case not in known))
     if 0 < len(known) <= _COMPARED and len(new.cases) <= _COMPARED:

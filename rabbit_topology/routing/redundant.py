@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rabbit_topology.routing.messages import Messages
-from rabbit_topology.routing.network import Kind, Network, Step
+from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.pattern import Pattern
 from rabbit_topology.routing.reach import Reach
+from rabbit_topology.routing.steps import Kind, Step
 from rabbit_topology.routing.tree import Patterns
 from rabbit_topology.routing.tree import redundant as tree_redundant
 

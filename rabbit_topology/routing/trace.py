@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 from rabbit_topology.routing import headers
 from rabbit_topology.routing.message import DELAY, Message
-from rabbit_topology.routing.network import DEFAULT_EXCHANGE, Kind, Network, Step
+from rabbit_topology.routing.network import Network
+from rabbit_topology.routing.steps import DEFAULT_EXCHANGE, Kind, Step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,8 +23,9 @@ class Hop:
     """An exchange or a queue that a message comes to."""
 
     kind: str
-    """`queue` or `exchange`."""
+    """`queue`, `exchange` or `link`."""
     name: str
+    """Of a link its title."""
     type: str
     """Of the exchange or queue; `not declared here` if others declare it, or nobody."""
     step: Step | None = None
@@ -35,6 +37,8 @@ class Hop:
     after: int = 0
     """Milliseconds that it is kept there first, by its header `x-delay`."""
     notes: tuple[str, ...] = ()
+    stopped: str = ""
+    """Why a link does not take it."""
     hops: tuple[Hop, ...] = ()
     """Where it goes on to; none from an exchange: it is dropped there."""
 
@@ -58,11 +62,13 @@ class Routed:
     """It gets into some queue, whichever."""
     delays: dict[str, int]
     """By queue: the milliseconds until it is there."""
+    links: dict[str, tuple[int, bool]]
+    """By key of each link that takes it from an exchange: when, and whether it certainly does."""
 
     @property
     def dropped(self) -> bool:
         """Whether it certainly gets into no queue: it is dropped, or returned if mandatory."""
-        return not self.may_reach and not self.unknown
+        return not self.may_reach and not self.unknown and not self.links
 
     @property
     def unknown(self) -> bool:
@@ -74,13 +80,14 @@ def route(network: Network, exchange: str, message: Message) -> Routed:
     """Follow a message from an exchange."""
     walk = _Walk(network, message)
     root = walk.exchange(exchange, None, certain=True, after=0)
-    certain = _certain(network, exchange, walk)
+    certain, sure = _certain(network, exchange, walk)
     return Routed(
         root=root,
         reaches=frozenset(certain),
         may_reach=frozenset(walk.delays),
         certainly_routed=bool(certain) or walk.routed_anyway(exchange),
         delays=walk.delays,
+        links={key: (after, key in sure) for key, after in walk.links.items()},
     )
 
 
@@ -101,6 +108,7 @@ class _Walk:
         self.chosen: dict[str, list[tuple[Step, bool]]] = {}
         """By exchange that was visited: the ways on, each with whether it is certain."""
         self.delays: dict[str, int] = {}
+        self.links: dict[str, int] = {}
 
     def exchange(self, name: str, step: Step | None, *, certain: bool, after: int) -> Hop:
         network = self._network
@@ -111,7 +119,7 @@ class _Walk:
         hops = tuple(
             self.exchange(way.destination, way, certain=certain and sure, after=after + wait)
             if way.kind == "exchange"
-            else self._queue(way, certain=certain and sure, after=after + wait)
+            else self._end(way, certain=certain and sure, after=after + wait)
             for way, sure in ways
         )
         return Hop(
@@ -131,12 +139,33 @@ class _Walk:
         if name in above or not ways or self._network.kind(name) is Kind.UNKNOWN:
             return False
         onward = (
-            way.destination in self._network.queues
-            if way.kind == "queue"
-            else self.routed_anyway(way.destination, above | {name})
+            self.routed_anyway(way.destination, above | {name})
+            if way.kind == "exchange"
+            else way.destination in (self._network.queues if way.kind == "queue" else self.links)
             for way, _ in ways
         )
         return all(onward) if self._network.kind(name) is Kind.ONE_OF else any(onward)
+
+    def _end(self, way: Step, *, certain: bool, after: int) -> Hop:
+        if way.kind == "link":
+            return self._link(way, certain=certain, after=after)
+        return self._queue(way, certain=certain, after=after)
+
+    def _link(self, way: Step, *, certain: bool, after: int) -> Hop:
+        link = self._network.links.by_key[way.destination]
+        stopped = link.stops(self._message)
+        seen = link.key in self.links
+        if not stopped:
+            self.links[link.key] = min(after, self.links.get(link.key, after))
+        return Hop(
+            kind="link",
+            name=link.title,
+            type=link.carrier.value,
+            step=way,
+            certain=certain,
+            seen=seen,
+            stopped=stopped,
+        )
 
     def _queue(self, way: Step, *, certain: bool, after: int) -> Hop:
         name = way.destination
@@ -197,19 +226,23 @@ class _Walk:
             yield f"{_names(binders)} may bind queues to it that are not declared here"
 
 
-def _certain(network: Network, start: str, walk: _Walk) -> set[str]:
-    """Return the queues that certain ways alone lead to."""
-    left, seen, queues = [start], {start}, set()
+def _certain(network: Network, start: str, walk: _Walk) -> tuple[set[str], set[str]]:
+    """Return the queues, and the links, that certain ways alone lead to."""
+    left, seen = [start], {start}
+    queues: set[str] = set()
+    links: set[str] = set()
     while left:
         for way, sure in walk.chosen.get(left.pop(), ()):
             if not sure:
                 continue
             if way.kind == "queue":
                 queues.add(way.destination)
+            elif way.kind == "link":
+                links.add(way.destination)
             elif way.destination not in seen:
                 seen.add(way.destination)
                 left.append(way.destination)
-    return queues & network.queues.keys()
+    return queues & network.queues.keys(), links
 
 
 def _names(services: Iterable[str]) -> str:

@@ -25,8 +25,13 @@ SEED = "a seed of the tests"
 FILES = sorted((ROOT / "examples").glob("*.yaml"))
 
 
+def _topology(path: Path) -> dict[str, Any]:
+    written: dict[str, Any] = yaml.safe_load(path.read_text())["config"]["rabbit-topology:topology"]
+    return written
+
+
 def _vhosts(path: Path) -> dict[str, Any]:
-    written = yaml.safe_load(path.read_text())
+    written = _topology(path)
     return written.get("vhosts") or {written.pop("vhost"): written}
 
 
@@ -211,7 +216,7 @@ def test_every_example_is_exercised():
     exercised = {"event_bus", "inference", "rpc", "seed", "streams", "two_vhosts"}
     assert {path.stem for path in FILES} == exercised
     for path in FILES:
-        topologies = parse_stack(yaml.safe_load(path.read_text()))[0]
+        topologies = parse_stack(_topology(path))[0]
         assert isinstance(topologies, Topology) or all(topologies)
 
 

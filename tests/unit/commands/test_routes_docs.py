@@ -41,6 +41,7 @@ def repository(tmp_path, monkeypatch):
     """The examples in a repository of their own, changed as the page says."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
+    (tmp_path / "links.yaml").write_text(blocks("yaml")[1])
     return with_examples(tmp_path)
 
 
@@ -61,12 +62,12 @@ def test_the_readme_shows_a_part_of_the_page():
 
 
 def test_what_the_page_expects_of_the_event_bus_holds():
-    (block,) = blocks("yaml")
+    block, *_ = blocks("yaml")
     expected = yaml.safe_load(block)["rabbit-topology:expect"]
     of_events = [one for one in expected if one.get("publish", {}).get("exchange") != "jobs"]
     assert len(of_events) == len(expected) - 1
-    topology = yaml.safe_load((ROOT / "examples" / "event_bus.yaml").read_text())
-    stack = read(topology, expect=of_events)
+    written = yaml.safe_load((ROOT / "examples" / "event_bus.yaml").read_text())["config"]
+    stack = read(written["rabbit-topology:topology"], expect=of_events)
     assert not stack.errors
     assert expectations.check(stack) == []
 

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 import rabbit_topology
 from rabbit_topology import parse_stack
+from rabbit_topology.commands import sources
 from rabbit_topology.commands.app import app
 from rabbit_topology.compiler.context import Context
 from rabbit_topology.config import words
@@ -1106,7 +1107,7 @@ def test_the_committed_stacks_have_no_errors_and_no_warnings():
     "file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda one: one.stem
 )
 def test_there_is_nothing_to_warn_of_in_the_examples(file):
-    stack = read(yaml.safe_load(file.read_text()))
+    stack = sources.load(file)
     assert lint.unsilenced(lint.check(stack), ERROR, WARNING) == []
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint.reading import read
-from rabbit_topology.routing import changes, headers, text, tree
+from rabbit_topology.routing import changes, headers, text_sets, tree
 from rabbit_topology.routing.messages import Messages
 from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.publication import publish
@@ -53,7 +53,7 @@ def bound(queue, key, source="orders"):
 def test_nothing_is_different_from_itself():
     same = compared(ORDERS, ORDERS)
     assert not same
-    assert text.changes("v", same) == "vhost v: every message goes where it went"
+    assert text_sets.changes("v", same) == "vhost v: every message goes where it went"
 
 
 def test_a_narrower_pattern_loses_the_others_with_an_example():
@@ -62,7 +62,9 @@ def test_a_narrower_pattern_loses_the_others_with_an_example():
     assert lost.routing_key == "order"
     assert lost.through == ("shop",)
     assert lost.elsewhere == ()
-    shown = text.changes("v", compared(ORDERS, bindings(0, plus=[bound("billing", "order.*")])))
+    shown = text_sets.changes(
+        "v", compared(ORDERS, bindings(0, plus=[bound("billing", "order.*")]))
+    )
     assert shown.splitlines()[0] == "vhost v: 1 difference"
     assert " ".join(shown.split()).endswith(
         "order.# but not order.* on exchange orders (also from shop) no longer reaches billing, "
@@ -147,7 +149,7 @@ def test_headers_are_a_part_of_the_class():
     old, new = taking(region="eu"), taking(region="eu", urgent=True)
     (lost,) = compared(old, new).changes
     assert lost.headers == {"region": "eu"}
-    assert 'region = "eu", urgent other than true or none' in text.changes(
+    assert 'region = "eu", urgent other than true or none' in text_sets.changes(
         "v", compared(old, new), width=200
     )
 
@@ -199,7 +201,7 @@ def test_what_is_beyond_the_bounds_is_said(monkeypatch):
     monkeypatch.setattr(tree, "MAX_STEPS", 2)
     result = compared(ORDERS, bindings(0, plus=[bound("billing", "order.*")]))
     assert "queue billing" in result.undecided[0]
-    assert "not decided: queue billing" in text.changes("v", result)
+    assert "not decided: queue billing" in text_sets.changes("v", result)
 
 
 def test_vhosts_are_compared_by_name_and_an_only_one_with_the_other():

@@ -9,11 +9,12 @@ import yaml
 from typer.testing import CliRunner
 
 from rabbit_topology import testing
+from rabbit_topology.commands import sources
 from rabbit_topology.commands.app import app
 from rabbit_topology.lint import files as lint_files
 from rabbit_topology.lint.reading import read
 from rabbit_topology.routing import expectations, tree
-from tests.support.repository import commit
+from tests.support.repository import ROOT, commit
 
 TOPOLOGY = {
     "vhost": "v",
@@ -344,3 +345,15 @@ def test_secrets_need_not_be_open(project):
     users = {"ops": {"password": secret, "permissions": {"write": "^orders$"}}}
     project(topology={**TOPOLOGY, "users": users})
     assert "user ops, for example by exchange orders" in run("reach", "audit").output
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda it: it.stem)
+def test_every_example_says_what_its_routes_are_for(file):
+    stack = sources.load(file)
+    assert stack.expect
+    assert expectations.check(stack) == []
+    assert run("test", "--file", str(file)).exit_code == 0
+    found = [located.finding.rule.name for located in lint_files.check(file, file.name)]
+    assert "expectation" not in found
+    if any(one.services for one in stack.written.values()):
+        assert any(one.only_services is not None for one in stack.expect)
