@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rabbit_topology.adopt import definitions, express
 from rabbit_topology.adopt.definitions import Definitions
-from rabbit_topology.adopt.express import Expressed
+from rabbit_topology.adopt.express import Expressed, Left
 from rabbit_topology.broker.management import Management
 from rabbit_topology.config import provider_settings
 from rabbit_topology.config.stack import Stack
@@ -63,9 +63,18 @@ def stack(where: Path) -> Stack:
     Raises:
         TopologyError: It cannot be read.
     """
+    return stack_and_left(where)[0]
+
+
+def stack_and_left(where: Path) -> tuple[Stack, list[Left]]:
+    """Return what a broker has, as far as a config can say it, and what it cannot say.
+
+    Raises:
+        TopologyError: It cannot be read.
+    """
     had = _read(where)
     said = express.express(had, definitions.of_vhosts(had, ()))
-    return config(had, said)
+    return config(had, said), said.left
 
 
 def findings(where: Path) -> list[Finding]:
