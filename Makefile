@@ -6,7 +6,7 @@ LANES ?= 4
 BIN := .venv/bin
 VENV := .venv/.ready
 
-.PHONY: help up down test unit integration lint types safety demo-safety bench docs format clean
+.PHONY: help up down test unit integration lint types safety demo-safety bench mutants docs format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -36,6 +36,10 @@ bench: $(VENV)  ## against Terraform, plain Pulumi and the broker alone; writes 
 	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@$(BIN)/python -m bench $(BENCH)
 
+mutants: $(VENV)  ## whether the unit tests notice a changed line; MUTANTS="--package=lint --each=200"
+	@$(BIN)/pip install --quiet --disable-pip-version-check -r requirements-mutants.txt
+	@$(BIN)/python -m toolchain.mutants $(MUTANTS)
+
 lint: $(VENV)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,7 +60,7 @@ clean:  ## stop what `make up` started, remove what the project put outside the 
 	@$(PYTHON) -m toolchain.dev clean
 	@rm -rf .venv .local
 
-$(VENV): requirements.txt requirements-pictures.txt requirements-dev.txt
+$(VENV): $(wildcard requirements*.txt)
 	@echo "installing Python packages into .venv"
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed: make PYTHON=python3.11") if sys.version_info < (3, 11) else None'
 	@$(PYTHON) -m venv .venv

@@ -48,20 +48,20 @@ def main(
     write: Annotated[bool, typer.Option(help="write docs/performance.md")] = True,
 ) -> None:
     """Measure ours against what else could be used, and write docs/performance.md."""
-    found = Results.load(results) if keep and results.exists() else Results()
+    result = Results.load(results) if keep and results.exists() else Results()
     chosen = parts.split(",")
-    found.here({"Python": sys.version.split()[0], "Pulumi's SDK": installed("pulumi")})
+    result.here({"Python": sys.version.split()[0], "Pulumi's SDK": installed("pulumi")})
     if "tools" in chosen:
-        chosen_tools = _tools(found, tools)
+        chosen_tools = _tools(result, tools)
         planned = list(compare.runs(chosen_tools, _numbers(sizes), repeat))
-        _compare(found, planned, broker, once=once, limit=limit, path=results)
+        _compare(result, planned, broker, once=once, limit=limit, path=results)
     if "policies" in chosen:
-        found.policies = policies.measure(broker, (MIDDLE, LARGE), (1, 10, 100), _say)
+        result.policies = policies.measure(broker, (MIDDLE, LARGE), (1, 10, 100), _say)
     if "rules" in chosen:
-        found.rules = rules.measure((MIDDLE, LARGE), repeat)
-    found.save(results)
+        result.rules = rules.measure((MIDDLE, LARGE), repeat)
+    result.save(results)
     if write:
-        page.write(found)
+        page.write(result)
         _say(f"written: {page.PAGE.relative_to(ROOT)}")
 
 
@@ -114,12 +114,12 @@ def _tools(results: Results, chosen: str) -> list[Tool]:
         _say(str(error))
         results.left_out["Terraform"] = "it could not be built here"
     every.append(FloorTool())
-    names = [it.name for it in every]
-    wanted = [it.strip() for it in chosen.split(";")] if chosen else names
+    names = [one.name for one in every]
+    wanted = [one.strip() for one in chosen.split(";")] if chosen else names
     if unknown := set(wanted) - set(names):
         raise typer.BadParameter(f"no tool {unknown}; there are {'; '.join(names)}")
-    results.programs |= {it.name: it.about for it in every if it.name in wanted}
-    return [it for it in every if it.name in wanted]
+    results.programs |= {one.name: one.about for one in every if one.name in wanted}
+    return [one for one in every if one.name in wanted]
 
 
 def _compare(

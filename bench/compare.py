@@ -19,7 +19,7 @@ Report = Callable[[str], None]
 def runs(tools: Sequence[Tool], sizes: Sequence[int], repeat: int) -> Iterator[tuple[int, Tool]]:
     """Yield size and tool of each run; every round begins with another tool."""
     for size in sorted(sizes):
-        able = [it for it in tools if it.smallest <= size <= (it.largest or size)]
+        able = [one for one in tools if one.smallest <= size <= (one.largest or size)]
         for number in range(repeat):
             start = number % len(able) if able else 0
             for tool in able[start:] + able[:start]:
@@ -69,7 +69,7 @@ def expectation(results: Results, tool: str, size: int) -> float | None:
     By one alone it is taken to grow with the square.
     None if nothing smaller was measured.
     """
-    smaller = [it for it in results.sizes() if it < size and _whole(results, tool, it)]
+    smaller = [one for one in results.sizes() if one < size and _whole(results, tool, one)]
     if not smaller:
         return None
     last = _whole(results, tool, smaller[-1])

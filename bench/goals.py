@@ -32,7 +32,7 @@ class Goal:
 
 def goals(results: Results) -> list[Goal]:
     """Return every goal with what was measured for it."""
-    found = [
+    result = [
         _against(results, MIDDLE, Step.FIRST, 0.35),
         _against(results, MIDDLE, Step.UNCHANGED, 0.8),
         _against(results, MIDDLE, Step.ADDED, 0.5),
@@ -42,11 +42,11 @@ def goals(results: Results) -> list[Goal]:
     for step in (Step.FIRST, Step.UNCHANGED, Step.DESTROY):
         grown = f"{MIDDLE:,} to {LARGE:,} resources, {step}"
         taken = [results.seconds(OURS, size, step) for size in (LARGE, MIDDLE)]
-        found.append(Goal(text=f"{grown}: time", limit=11, measured=_ratio(*taken)))
+        result.append(Goal(text=f"{grown}: time", limit=11, measured=_ratio(*taken)))
         held = [results.peak(OURS, size, step) for size in (LARGE, MIDDLE)]
-        found.append(Goal(text=f"{grown}: memory", limit=11, measured=_ratio(*held)))
+        result.append(Goal(text=f"{grown}: memory", limit=11, measured=_ratio(*held)))
     hooks = [results.seconds(tool, MIDDLE, Step.FIRST) for tool in (OURS, NO_HOOKS)]
-    found.append(
+    result.append(
         Goal(
             text=f"safety hooks, {Step.FIRST} of {MIDDLE:,}: with / without",
             limit=1.1,
@@ -58,7 +58,7 @@ def goals(results: Results) -> list[Goal]:
     per_resource = _ratio(*taken)
     if per_resource is not None:
         per_resource *= MIDDLE / (MIDDLE + 3 * SERVICES)
-    found.append(
+    result.append(
         Goal(
             text=f"{SERVICES} services on top of {MIDDLE:,}, {Step.FIRST}: time per resource",
             limit=1.2,
@@ -66,8 +66,8 @@ def goals(results: Results) -> list[Goal]:
         )
     )
     checked = results.rules.get(str(LARGE))
-    found.append(Goal(text=f"checking {LARGE:,} objects", limit=2, measured=checked, unit=" s"))
-    return found
+    result.append(Goal(text=f"checking {LARGE:,} objects", limit=2, measured=checked, unit=" s"))
+    return result
 
 
 def _against(results: Results, size: int, step: Step, limit: float) -> Goal:

@@ -92,14 +92,14 @@ class _Sampler:
 
 def tree(pid: int) -> list[int]:
     """Return a process and all below it, as far as they run."""
-    found = [pid]
-    for parent in found:  # which grows meanwhile
+    result = [pid]
+    for parent in result:  # which grows meanwhile
         # One that ends in between takes its list with it.
         with suppress(OSError):
             for task in Path(f"/proc/{parent}/task").iterdir():
                 with suppress(OSError):
-                    found += map(int, (task / "children").read_text().split())
-    return found
+                    result += map(int, (task / "children").read_text().split())
+    return result
 
 
 def _resident(pid: int) -> int:

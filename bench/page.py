@@ -97,8 +97,8 @@ def _figures(
         yield ""
         rows = []
         for size in results.sizes():
-            found = [figure(tool, size, step) for tool in tools]
-            rows.append([f"{size:,}", *("" if it is None else show(it) for it in found)])
+            result = [figure(tool, size, step) for tool in tools]
+            rows.append([f"{size:,}", *("" if one is None else show(one) for one in result)])
         yield from _table(["resources", *tools], rows)
 
 
@@ -125,12 +125,12 @@ def _policies(results: Results) -> Iterator[str]:
             ["queues", "distinct policies", "one PUT, ms", "all, s"],
             [
                 [
-                    f"{it['queues']:,}",
-                    f"{it['policies']:,}",
-                    f"{it['seconds'] * 1000:,.0f}",
-                    f"{it['all_seconds']:,.2f}",
+                    f"{policy['queues']:,}",
+                    f"{policy['policies']:,}",
+                    f"{policy['seconds'] * 1000:,.0f}",
+                    f"{policy['all_seconds']:,.2f}",
                 ]
-                for it in results.policies
+                for policy in results.policies
             ],
         )
 

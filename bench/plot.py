@@ -21,12 +21,12 @@ def write(results: Results, path: Path) -> None:
         for step, diagram in zip(Step, diagrams, strict=True):
             diagram.set_title(step)
             for tool in results.tools():
-                sizes = [it for it in results.sizes() if results.seconds(tool, it, step)]
-                taken = [results.seconds(tool, it, step) for it in sizes]
+                sizes = [size for size in results.sizes() if results.seconds(tool, size, step)]
+                taken = [results.seconds(tool, size, step) for size in sizes]
                 # An empty line keeps the tools' colours the same in all diagrams.
                 diagram.loglog(sizes, taken, marker="o", markersize=4, label=tool)
             diagram.grid(visible=True, which="both", alpha=0.2)
-            diagram.set_xticks(results.sizes(), [f"{it:,}" for it in results.sizes()])
+            diagram.set_xticks(results.sizes(), [f"{size:,}" for size in results.sizes()])
         figure.supxlabel("resources")
         figure.supylabel("seconds")
         handles, labels = diagram.get_legend_handles_labels()

@@ -62,30 +62,32 @@ class Results:
 
     def seconds(self, tool: str, size: int, step: str) -> float | None:
         """Return the median of a step; None if it was not measured."""
-        found = [it.seconds for it in self._of(tool, size, step)]
-        return median(found) if found else None
+        result = [one.seconds for one in self._of(tool, size, step)]
+        return median(result) if result else None
 
     def peak(self, tool: str, size: int, step: str) -> float | None:
         """Return the median of a step's memory in bytes; None if it was not measured."""
-        found = [it.peak_bytes for it in self._of(tool, size, step) if it.peak_bytes is not None]
-        return median(found) if found else None
+        result = [
+            one.peak_bytes for one in self._of(tool, size, step) if one.peak_bytes is not None
+        ]
+        return median(result) if result else None
 
     def repeats(self) -> dict[tuple[str, int], int]:
         """Return by tool and size how often each step was measured at least."""
-        found: dict[tuple[str, int], int] = {}
+        result: dict[tuple[str, int], int] = {}
         for (tool, size, _), count in Counter(
-            (it.tool, it.size, it.step) for it in self.samples
+            (sample.tool, sample.size, sample.step) for sample in self.samples
         ).items():
-            found[tool, size] = min(count, found.get((tool, size), count))
-        return found
+            result[tool, size] = min(count, result.get((tool, size), count))
+        return result
 
     def sizes(self) -> list[int]:
         """Return all sizes that were measured, in order."""
-        return sorted({it.size for it in self.samples})
+        return sorted({sample.size for sample in self.samples})
 
     def tools(self) -> list[str]:
         """Return all tools that were measured, in the order in which they first were."""
-        return list(dict.fromkeys(it.tool for it in self.samples))
+        return list(dict.fromkeys(sample.tool for sample in self.samples))
 
     def save(self, path: Path) -> None:
         """Write all of it to a file."""
@@ -95,9 +97,13 @@ class Results:
     @classmethod
     def load(cls, path: Path) -> Results:
         """Read what `save` wrote."""
-        found = json.loads(path.read_text())
-        samples = [Sample(**it) for it in found.pop("samples")]
-        return cls(samples=samples, **found)
+        result = json.loads(path.read_text())
+        samples = [Sample(**one) for one in result.pop("samples")]
+        return cls(samples=samples, **result)
 
     def _of(self, tool: str, size: int, step: str) -> list[Sample]:
-        return [it for it in self.samples if (it.tool, it.size, it.step) == (tool, size, step)]
+        return [
+            sample
+            for sample in self.samples
+            if (sample.tool, sample.size, sample.step) == (tool, size, step)
+        ]

@@ -179,14 +179,14 @@ class TerraformTool(Tool):
 
 
 class _TerraformSession(Session):
-    def __init__(self, it: Terraform, folder: Path, broker: Broker, limit: float) -> None:
+    def __init__(self, one: Terraform, folder: Path, broker: Broker, limit: float) -> None:
         super().__init__(folder, broker, limit)
-        self._command = it.command
-        self._env = {**os.environ, **it.environment(folder)}
+        self._command = one.command
+        self._env = {**os.environ, **one.environment(folder)}
         self._provider = {
             "terraform": {
                 "required_providers": {
-                    "rabbitmq": {"source": terraform.SOURCE, "version": it.provider}
+                    "rabbitmq": {"source": terraform.SOURCE, "version": one.provider}
                 }
             },
             "provider": {
@@ -209,27 +209,27 @@ class _TerraformSession(Session):
                 name: {
                     "name": name,
                     "vhost": vhost,
-                    "settings": {"type": it["type"], "durable": True},
+                    "settings": {"type": one["type"], "durable": True},
                 }
-                for name, it in config["exchanges"].items()
+                for name, one in config["exchanges"].items()
             },
             "rabbitmq_queue": {
                 name: {
                     "name": name,
                     "vhost": vhost,
-                    "settings": {"durable": True, "arguments": {"x-queue-type": it["type"]}},
+                    "settings": {"durable": True, "arguments": {"x-queue-type": one["type"]}},
                 }
-                for name, it in config["queues"].items()
+                for name, one in config["queues"].items()
             },
             "rabbitmq_binding": {
-                f"{it['source']}-{it['queue']}": {
+                f"{binding['source']}-{binding['queue']}": {
                     "vhost": vhost,
-                    "source": f"${{rabbitmq_exchange.{it['source']}.name}}",
-                    "destination": f"${{rabbitmq_queue.{it['queue']}.name}}",
+                    "source": f"${{rabbitmq_exchange.{binding['source']}.name}}",
+                    "destination": f"${{rabbitmq_queue.{binding['queue']}.name}}",
                     "destination_type": "queue",
-                    "routing_key": it["routing_key"],
+                    "routing_key": binding["routing_key"],
                 }
-                for it in config["bindings"]
+                for binding in config["bindings"]
             },
         }
         self._write({**self._provider, "resource": resources})
@@ -302,5 +302,5 @@ def _held(broker: Broker) -> tuple[int, ...] | None:
     with client(broker, seconds=60) as http:
         if http.get(f"/api/vhosts/{VHOST}").status_code == httpx.codes.NOT_FOUND:
             return None
-        found = http.get(f"/api/definitions/{VHOST}").raise_for_status().json()
-    return tuple(len(found[kind]) for kind in ("exchanges", "queues", "bindings"))
+        result = http.get(f"/api/definitions/{VHOST}").raise_for_status().json()
+    return tuple(len(result[kind]) for kind in ("exchanges", "queues", "bindings"))

@@ -14,11 +14,11 @@ def topology(size: int) -> dict[str, Any]:
     names = [f"{number:05}" for number in range(size // 3)]
     return {
         "vhost": VHOST,
-        "exchanges": {f"exchange-{it}": {"type": "direct"} for it in names},
-        "queues": {f"queue-{it}": {"type": QUEUE_TYPE} for it in names},
+        "exchanges": {f"exchange-{name}": {"type": "direct"} for name in names},
+        "queues": {f"queue-{name}": {"type": QUEUE_TYPE} for name in names},
         "bindings": [
-            {"source": f"exchange-{it}", "queue": f"queue-{it}", "routing_key": f"key-{it}"}
-            for it in names
+            {"source": f"exchange-{name}", "queue": f"queue-{name}", "routing_key": f"key-{name}"}
+            for name in names
         ],
     }
 
@@ -33,10 +33,10 @@ def with_services(config: dict[str, Any], count: int) -> dict[str, Any]:
     topics = {exchange: {"type": "topic"} for exchange, _ in pairs}
     services = {
         f"service-{number:05}": {
-            "publishes": [{"exchange": exchange, "routing_key": it["routing_key"]}],
-            "consumes": [it["queue"]],
+            "publishes": [{"exchange": exchange, "routing_key": one["routing_key"]}],
+            "consumes": [one["queue"]],
         }
-        for number, (exchange, it) in enumerate(pairs)
+        for number, (exchange, one) in enumerate(pairs)
     }
     return {**config, "exchanges": {**config["exchanges"], **topics}, "services": services}
 
@@ -58,13 +58,13 @@ def definitions(config: dict[str, Any]) -> dict[str, Any]:
             {
                 "name": name,
                 "vhost": VHOST,
-                "type": it["type"],
+                "type": one["type"],
                 "durable": True,
                 "auto_delete": False,
                 "internal": False,
                 "arguments": {},
             }
-            for name, it in config["exchanges"].items()
+            for name, one in config["exchanges"].items()
         ],
         "queues": [
             {
@@ -72,19 +72,19 @@ def definitions(config: dict[str, Any]) -> dict[str, Any]:
                 "vhost": VHOST,
                 "durable": True,
                 "auto_delete": False,
-                "arguments": {"x-queue-type": it["type"]},
+                "arguments": {"x-queue-type": one["type"]},
             }
-            for name, it in config["queues"].items()
+            for name, one in config["queues"].items()
         ],
         "bindings": [
             {
-                "source": it["source"],
+                "source": binding["source"],
                 "vhost": VHOST,
-                "destination": it["queue"],
+                "destination": binding["queue"],
                 "destination_type": "queue",
-                "routing_key": it["routing_key"],
+                "routing_key": binding["routing_key"],
                 "arguments": {},
             }
-            for it in config["bindings"]
+            for binding in config["bindings"]
         ],
     }

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from rabbit_topology.errors import BrokerError, ConfigError, Problem, ProofError, TopologyError
     from rabbit_topology.lint.reading import parse, parse_stack
 
+__version__ = "0.1.0.dev0"
+
 __all__ = [
     "Access",
     "BrokerError",

@@ -1,185 +1,23 @@
 """
-``python -m rabbit_topology``: what can be done with a topology besides deploying it.
+``python -m rabbit_topology``, and the command ``rabbit-topology``.
 """
 
 from __future__ import annotations
 
-import gc
-import json
-from enum import StrEnum
-from functools import partial
-from pathlib import Path
-from typing import Annotated
+import sys
 
-import typer
-from rich.console import Console
-from rich.table import Table
-
-from rabbit_topology import proof
-from rabbit_topology.commands import adopt as adopt_command
-from rabbit_topology.commands import brokers, deployed
-from rabbit_topology.commands import describe as describe_commands
-from rabbit_topology.commands import docs as docs_command
-from rabbit_topology.commands import routes as routes_commands
-from rabbit_topology.config import base
-from rabbit_topology.errors import TopologyError
-from rabbit_topology.findings import Severity
-from rabbit_topology.lint import files as lint_files
-from rabbit_topology.lint import report
-from rabbit_topology.lint.check import CATALOGUE
-from rabbit_topology.services import environment
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
-_out = Console(highlight=False, soft_wrap=True)
-_err = Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-@app.callback()
-def _commands() -> None:
-    """RabbitMQ topologies with Pulumi that never lose a message."""
-
-
-@app.command()
-def prove(
-    stack: Annotated[str | None, typer.Option(help="default: the selected stack")] = None,
-) -> None:
-    """Send and receive a message over every binding, through the exported URLs."""
-    deployed_stack = deployed.read(stack)
-    several = len(deployed_stack.vhosts) > 1
-    proven = queues = 0
-    for topology, exported in deployed_stack.vhosts:
-        outputs = proof.Outputs(
-            exchange_urls=exported["exchange_urls"],
-            queue_urls=exported["queue_urls"],
-            connection_url=exported["connection_url"],
-        )
-        show = partial(_show, several=several)
-        proven += len(proof.prove(topology, outputs, deployed_stack.management, report=show))
-        queues += len(topology.queues)
-    answering = f"{queues} of {queues} queues answer, {proven} of {proven} bindings deliver"
-    _out.print(answering, style="bold green")
-    _out.print("by messages through copies: none was put into a queue of the stack")
-
-
-@app.command()
-def env(
-    service: Annotated[str, typer.Argument(help="its name in the config")],
-    stack: Annotated[str | None, typer.Option(help="default: the selected stack")] = None,
-    vhost: Annotated[str | None, typer.Option(help="where several have such a service")] = None,
-    form: Annotated[
-        environment.Form, typer.Option("--format", help="how they are written")
-    ] = environment.Form.DOTENV,
-) -> None:
-    """Print what a service connects with, its password included, as environment variables."""
-    values = environment.variables(deployed.service_urls(service, stack=stack, vhost=vhost))
-    if not values["AMQP_PASSWORD"]:
-        raise TopologyError(
-            f"service {service} has `exists: true`, and its password is known to others alone: add "
-            "it as its `password`, a secret, and run `pulumi up`"
-        )
-    typer.echo(environment.render(service, values, form), nl=False)
-
-
-class Format(StrEnum):
-    """How `lint` says what it has found."""
-
-    TEXT = "text"
-    JSON = "json"
-    SARIF = "sarif"
-
-
-@app.command()
-def lint(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="stacks' files or definitions files; default: every Pulumi.<stack>.yaml of the "
-            "project"
-        ),
-    ] = None,
-    stack: Annotated[list[str] | None, typer.Option(help="a stack's file, by its name")] = None,
-    live: routes_commands.Live = False,
-    format_: Annotated[Format, typer.Option("--format", help="of the output")] = Format.TEXT,
-    rules: Annotated[bool, typer.Option("--rules", help="list all rules and do no more")] = False,
-) -> None:
-    """Check configs with no Pulumi and no broker; exit 1 if there are errors."""
-    if rules:
-        _show_rules(format_)
-        return
-    # All that is made lives until the end; to look for what does not would take most of the time.
-    gc.disable()
-    if live:
-        chosen = [Path(brokers.LIVE)]
-    else:
-        chosen = files or lint_files.stack_files(base.project_folder(), stack or ())
-    located = [one for file in chosen for one in _check(file)]
-    match format_:
-        case Format.JSON:
-            _write(report.as_json(located))
-        case Format.SARIF:
-            _write(report.as_sarif(located, CATALOGUE))
-        case Format.TEXT:
-            for severity, line in report.lines(located):
-                _out.print(line, style=_STYLES[severity], markup=False)
-            _out.print(
-                f"{report.summary(located)} in {', '.join(map(_name, chosen))}", markup=False
-            )
-    if report.count(located)[Severity.ERROR]:
-        raise typer.Exit(1)
-
-
-app.command()(adopt_command.adopt)
-app.add_typer(routes_commands.app)
-app.add_typer(describe_commands.app)
-app.add_typer(docs_command.app)
-
-
-_STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "none"}
-
-
-def _show_rules(format_: Format) -> None:
-    if format_ is not Format.TEXT:
-        shown = ("name", "severity", "reason", "page", "silenceable")
-        _write([{key: getattr(named, key) for key in shown} for named in CATALOGUE])
-        return
-    table = Table("rule", "severity", "why", "read")
-    for named in CATALOGUE:
-        silent = "" if named.silenceable else ", always"
-        table.add_row(named.name, f"{named.severity}{silent}", named.reason, named.page)
-    _out.print(table, markup=False)
-
-
-def _write(document: object) -> None:
-    # Not through the console, which would colour and wrap it.
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _check(file: Path) -> list[lint_files.Located]:
-    if not brokers.is_meant(file):
-        return lint_files.check(file, _name(file))
-    return [
-        lint_files.Located(finding=finding, file=_name(file), line=1)
-        for finding in brokers.findings(file)
-    ]
-
-
-def _name(file: Path) -> str:
-    here = Path.cwd()
-    return file.relative_to(here).as_posix() if file.is_relative_to(here) else file.as_posix()
-
-
-def _show(delivery: proof.Delivery, *, several: bool) -> None:
-    where = f"vhost {delivery.vhost}: " if several else ""
-    _out.print(f"  delivered  {where}{proof.describe(delivery.route)}", markup=False)
+_NEEDED = ("typer", "rich", "click")
 
 
 def main() -> None:
-    """Run the command line; an error of ours is printed in its own words, exit status 1."""
+    """Run the command line, where what it needs is installed."""
     try:
-        app()
-    except TopologyError as error:
-        _err.print(str(error), style="red", markup=False)
-        raise SystemExit(1) from None
+        from rabbit_topology.commands import app  # what it needs is no part of a deployment
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED:
+            raise
+        sys.exit(f"the commands need {error.name}: pip install 'rabbit-topology[commands]'")
+    app.main()
 
 
 if __name__ == "__main__":

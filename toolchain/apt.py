@@ -112,18 +112,18 @@ def mirror(etc: Path = Path("/etc/apt")) -> Source:
 
     Raises BrokerError if the machine's apt sources name none.
     """
-    found: list[Source] = []
+    result: list[Source] = []
     for file in [etc / "sources.list", *sorted(etc.glob("sources.list.d/*"))]:
         parse = {".list": parse_lines, ".sources": parse_deb822}.get(file.suffix)
         if parse and file.is_file():
             text = file.read_text(encoding="utf-8", errors="replace")
-            found += [source for source in parse(text) if source.is_debian]
-    if not found:
+            result += [source for source in parse(text) if source.is_debian]
+    if not result:
         raise BrokerError(
             f"no Debian mirror in {etc}/sources.list or sources.list.d: install RabbitMQ "
             "(rabbitmq-server on PATH) or Docker, or run on Debian"
         )
-    return max(found, key=lambda source: "debian-archive" in (source.signed_by or ""))
+    return max(result, key=lambda source: "debian-archive" in (source.signed_by or ""))
 
 
 class Apt:

@@ -52,13 +52,13 @@ def start(container: str, version: str, ports: tuple[int, int]) -> str:
     if _docker("start", container).returncode:
         _check(_docker(*run_command(container, version, ports)))
     deadline = time.monotonic() + _READY_SECONDS
-    while not (found := ready(f"http://127.0.0.1:{ports[1]}", "guest", "guest")):
+    while not (result := ready(f"http://127.0.0.1:{ports[1]}", "guest", "guest")):
         if not running(container) or time.monotonic() > deadline:
             log = _docker("logs", "--tail=15", container)
             raise BrokerError(f"{container} does not get ready:\n{log.stdout}{log.stderr}")
         time.sleep(0.3)
     _check(_docker("exec", container, "rabbitmq-plugins", "enable", "--quiet", *PLUGINS))
-    return found
+    return result
 
 
 def running(container: str) -> bool:

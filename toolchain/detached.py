@@ -58,10 +58,10 @@ def start(
         if again and record and not ports:
             ports = tuple(record["ports"])
         if source == "docker":
-            found = _start_container(state, version or _DOCKER_VERSION, ports, report)
+            result = _start_container(state, version or _DOCKER_VERSION, ports, report)
         else:
-            found = _start_processes(state, server, nodes, ports, report, keep=again)
-        record = {**wanted, **found}
+            result = _start_processes(state, server, nodes, ports, report, keep=again)
+        record = {**wanted, **result}
         _write(state, record)
         report(f"started: {describe(record)}")
         return record

@@ -67,7 +67,7 @@ def down() -> None:
     """Destroy the dev stack, then stop the broker that `up` started; raises as `up` does."""
     env = _environment()
     stacks = json.loads(_output(env, "pulumi", "stack", "ls", "--json"))
-    if any(it["name"] == STACK for it in stacks):
+    if any(stack["name"] == STACK for stack in stacks):
         _change(env, "destroy", "--run-program")
     _stop_broker()
 
@@ -107,8 +107,8 @@ def _environment() -> dict[str, str]:
 
 def _config(env: dict[str, str]) -> dict[str, Any]:
     command = ("pulumi", "config", "--json", "--show-secrets", "--stack", STACK)
-    found: dict[str, Any] = json.loads(_output(env, *command))
-    return found
+    result: dict[str, Any] = json.loads(_output(env, *command))
+    return result
 
 
 def _ensure_broker(config: dict[str, Any]) -> None:

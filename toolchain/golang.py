@@ -207,14 +207,14 @@ def _on_path(modules: Sequence[Path]) -> Go | None:
     path = shutil.which("go")
     if path is None:
         return None
-    found = output([path, "env", "GOVERSION"], GOTOOLCHAIN="local")
+    result = output([path, "env", "GOVERSION"], GOTOOLCHAIN="local")
     needed = max(
         version(line)
         for module in modules
         for line in (module / "go.mod").read_text().splitlines()
         if line.startswith("go ")
     )
-    return Go(path, found) if version(found) >= needed else None
+    return Go(path, result) if version(result) >= needed else None
 
 
 def _private(folder: Path) -> Go:

@@ -40,9 +40,11 @@ def ready(endpoint: str, username: str, password: str, nodes: int = 1) -> str | 
         # 4.3 answers this with an error for a moment after the check above is passed.
         overview = get(endpoint, "/api/overview", username, password, timeout=5)
         # It answers before it listens for AMQP, which may fail.
-        listen = {it["node"] for it in overview["listeners"] if it["protocol"] in _AMQP}
-        found = get(endpoint, "/api/nodes", username, password, timeout=5)
-        if len(listen) == sum(node["running"] for node in found) == nodes:
+        listen = {
+            listener["node"] for listener in overview["listeners"] if listener["protocol"] in _AMQP
+        }
+        result = get(endpoint, "/api/nodes", username, password, timeout=5)
+        if len(listen) == sum(node["running"] for node in result) == nodes:
             return str(overview["rabbitmq_version"])
     return None
 

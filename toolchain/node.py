@@ -73,14 +73,14 @@ class Node:
 
         These are `count` lines of each file from the first error on, or the last ones.
         """
-        found: list[str] = []
+        result: list[str] = []
         for file in (self.output, self.log):
             if file.exists():
                 lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
                 errors = (i for i, line in enumerate(lines) if re.search(_ERROR, line))
                 first = next(errors, max(len(lines) - count, 0))
-                found += lines[first : first + count]
-        return "\n".join(found)
+                result += lines[first : first + count]
+        return "\n".join(result)
 
     def configuration(self, cluster: Sequence[str], extra: Mapping[str, str]) -> str:
         """Return rabbitmq.conf; `cluster` are the names of all nodes, `extra` wins."""

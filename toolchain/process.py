@@ -37,12 +37,12 @@ class Process:
 
     def alive(self) -> bool:
         """Tell whether it runs. A dead child of ours is reaped on the way."""
-        found = _stat(self.pid)
-        if found is None or found[1] != self.start:
+        result = _stat(self.pid)
+        if result is None or result[1] != self.start:
             return False
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             # A zombie with more threads is still ending, and its ports are still open.
-            if found[0] != "Z" or len(list(Path(f"/proc/{self.pid}/task").iterdir())) > 1:
+            if result[0] != "Z" or len(list(Path(f"/proc/{self.pid}/task").iterdir())) > 1:
                 return True
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, os.WNOHANG)

@@ -57,9 +57,9 @@ def render() -> str:
 def rules() -> str:
     """Return all rules of lint as a Markdown table."""
     rows = (
-        f'| <a id="{it.name}"></a>`{it.name}` | {it.severity} '
-        f"| {'yes' if it.silenceable else ''} | {it.reason} | {it.page} |"
-        for it in lint.CATALOGUE
+        f'| <a id="{one.name}"></a>`{one.name}` | {one.severity} '
+        f"| {'yes' if one.silenceable else ''} | {one.reason} | {one.page} |"
+        for one in lint.CATALOGUE
     )
     head = ("| rule | severity | can be silenced | why | read |", "| --- | --- | --- | --- | --- |")
     return "\n".join(("", *head, *rows))
@@ -93,16 +93,18 @@ def _type(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         kinds = {units.milliseconds: "duration", units.octets: "size"}
-        validators = (it.func for it in inner[1:] if isinstance(it, BeforeValidator))
-        return next((kinds[it] for it in validators if it in kinds), None) or _type(inner[0])
+        validators = (one.func for one in inner[1:] if isinstance(one, BeforeValidator))
+        return next(
+            (kinds[validator] for validator in validators if validator in kinds), None
+        ) or _type(inner[0])
     if origin in (Union, types.UnionType):
-        return _type(next(it for it in inner if it is not type(None)))
+        return _type(next(one for one in inner if one is not type(None)))
     if origin is tuple:
         return f"list of {_type(inner[0])}"
     if isinstance(origin, type) and issubclass(origin, Mapping):
         return f"{_type(inner[1])} by name"
     if isinstance(annotation, type) and issubclass(annotation, StrEnum):
-        return " / ".join(f"`{it.value}`" for it in annotation)
+        return " / ".join(f"`{one.value}`" for one in annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return re.sub(r"(?<=.)(?=[A-Z])", " ", annotation.__name__).lower()
     return {str: "text", bool: "true / false", int: "number"}.get(annotation, "any value")

@@ -47,7 +47,7 @@ _NAMED = ("exchanges", "queues", "super_streams", "policies", "operator_policies
 def stack() -> _Json:
     """Return the schema of `Pulumi.<stack>.yaml`."""
     secret = {"$ref": f"{_DEFS}Secret"}
-    keys: _Json = {f"rabbit-topology:{key}": _described(it) for key, it in _SHAPES.items()}
+    keys: _Json = {f"rabbit-topology:{key}": _described(one) for key, one in _SHAPES.items()}
     for key in keys.keys() - {"rabbit-topology:topology"}:
         keys[key]["$ref"] = f"{_DEFS}{_SHAPES[key.partition(':')[2]].__name__}"
     keys["rabbit-topology:expect"] = {
@@ -107,10 +107,12 @@ def _schema(whole: _Json, *, text: _Json) -> _Json:
     """Return ``whole`` with the definitions that it leads to."""
     definitions = _definitions(text)
     needed: set[str] = set()
-    found = _references(whole)
-    while found:
-        needed |= found
-        found = {it for name in found for it in _references(definitions[name])} - needed
+    result = _references(whole)
+    while result:
+        needed |= result
+        result = {
+            reference for name in result for reference in _references(definitions[name])
+        } - needed
     return {
         "$schema": _DRAFT,
         **whole,
@@ -120,11 +122,11 @@ def _schema(whole: _Json, *, text: _Json) -> _Json:
 
 def _references(schema: Any) -> set[str]:
     if isinstance(schema, list):
-        return {name for it in schema for name in _references(it)}
+        return {name for one in schema for name in _references(one)}
     if not isinstance(schema, dict):
         return set()
     own = {schema["$ref"].removeprefix(_DEFS)} if isinstance(schema.get("$ref"), str) else set()
-    return own | {name for it in schema.values() for name in _references(it)}
+    return own | {name for one in schema.values() for name in _references(one)}
 
 
 class _Generate(GenerateJsonSchema):
@@ -147,9 +149,10 @@ def _definitions(text: _Json) -> _Json:
     """Return the shapes of the model by name, and `NAME.part` for what merging may leave out."""
     shapes_of_keys: list[type[BaseModel]] = [*_SHAPES.values(), model.Expectation]
     _, whole = models_json_schema(
-        [(it, "validation") for it in shapes_of_keys], schema_generator=_Generate
+        [(shapes_of_key, "validation") for shapes_of_key in shapes_of_keys],
+        schema_generator=_Generate,
     )
-    shapes = {name: _plain(it) for name, it in whole["$defs"].items()}
+    shapes = {name: _plain(one) for name, one in whole["$defs"].items()}
     plugins = {"type": "string", "pattern": "^x-"}
     for name, key, choice in (
         ("Exchange", "type", {"anyOf": [{"enum": [*model.BUILT_IN_EXCHANGE_TYPES]}, plugins]}),
@@ -163,9 +166,9 @@ def _definitions(text: _Json) -> _Json:
         shapes["Topology"]["properties"][kind]["propertyNames"] = names
     shapes |= _vhosts(shapes)
     parts = {
-        f"{name}.part": _part(it, shapes)
-        for name, it in shapes.items()
-        if it.get("type") == "object"
+        f"{name}.part": _part(one, shapes)
+        for name, one in shapes.items()
+        if one.get("type") == "object"
     }
     return {**shapes, **parts, "Text": text, "Secret": _SECRET}
 
@@ -173,17 +176,17 @@ def _definitions(text: _Json) -> _Json:
 def _plain(schema: Any) -> Any:
     """Return a schema with free text open to secrets, and without the titles made from names."""
     if isinstance(schema, list):
-        return [_plain(it) for it in schema]
+        return [_plain(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
     kept: _Json = {}
-    for key, it in schema.items():
+    for key, item in schema.items():
         if key == "properties":
-            kept[key] = {name: _plain(inner) for name, inner in it.items()}
+            kept[key] = {name: _plain(inner) for name, inner in item.items()}
         elif key == "description":
-            kept[key] = " ".join(it.split())
+            kept[key] = " ".join(item.split())
         elif key not in ("title", "default"):
-            kept[key] = _plain(it)
+            kept[key] = _plain(item)
     if isinstance(schema.get("default"), str | int):  # not what is empty anyway
         kept["default"] = schema["default"]
     if kept.get("type") == "string" and not {"enum", "const", "pattern", "minLength"} & kept.keys():
@@ -193,16 +196,16 @@ def _plain(schema: Any) -> Any:
 
 def _part(schema: _Json, shapes: _Json) -> _Json:
     """Return the schema of what stands beside a base: nothing is needed, and null removes."""
-    kept = {key: it for key, it in schema.items() if key != "required"}
+    kept = {key: one for key, one in schema.items() if key != "required"}
     if "$ref" in schema:
         name = schema["$ref"].removeprefix(_DEFS)
         if shapes.get(name, {}).get("type") == "object":
             kept["$ref"] += ".part"
     if "anyOf" in schema:
-        kept["anyOf"] = [_part(it, shapes) for it in schema["anyOf"]]
+        kept["anyOf"] = [_part(one, shapes) for one in schema["anyOf"]]
     if "properties" in schema:
         kept["properties"] = {
-            name: _removable(_part(it, shapes)) for name, it in schema["properties"].items()
+            name: _removable(_part(one, shapes)) for name, one in schema["properties"].items()
         }
     if isinstance(schema.get("additionalProperties"), dict):
         kept["additionalProperties"] = _removable(_part(schema["additionalProperties"], shapes))
@@ -213,7 +216,7 @@ def _removable(schema: _Json) -> _Json:
     if not schema or _NULL in schema.get("anyOf", []):
         return schema
     said: _Json = {key: schema[key] for key in ("description", "default") if key in schema}
-    inner = {key: it for key, it in schema.items() if key not in said}
+    inner = {key: one for key, one in schema.items() if key not in said}
     return {"anyOf": [inner, _NULL], **said}
 
 
@@ -233,7 +236,7 @@ def _topology(suffix: str, *, secret: bool) -> _Json:
 def _vhosts(shapes: _Json) -> _Json:
     """Return the shapes of a topology with several vhosts, each named by its key."""
     one = shapes["Topology"]
-    fields = {key: it for key, it in one["properties"].items() if key != "vhost"}
+    fields = {key: item for key, item in one["properties"].items() if key != "vhost"}
     required = [key for key in one["required"] if key != "vhost"]
     inner = {"anyOf": [{"$ref": f"{_DEFS}Vhost"}, _NULL]}
     several = {

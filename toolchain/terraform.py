@@ -79,10 +79,10 @@ def ensure(report: Report) -> Terraform:
         )
         / "terraform"
     )
-    found = golang.version(golang.output([command, "version"], CHECKPOINT_DISABLE="1"))
+    result = golang.version(golang.output([command, "version"], CHECKPOINT_DISABLE="1"))
     return Terraform(
         command=command,
-        version=".".join(map(str, found)),
+        version=".".join(map(str, result)),
         provider=_provider_version(),
         mirror=provider / "mirror",
     )

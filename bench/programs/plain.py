@@ -13,26 +13,26 @@ exchanges = {
         name,
         name=name,
         vhost=vhost.name,
-        settings=rabbitmq.ExchangeSettingsArgs(type=it["type"], durable=True),
+        settings=rabbitmq.ExchangeSettingsArgs(type=one["type"], durable=True),
     )
-    for name, it in topology["exchanges"].items()
+    for name, one in topology["exchanges"].items()
 }
 queues = {
     name: rabbitmq.Queue(
         name,
         name=name,
         vhost=vhost.name,
-        settings=rabbitmq.QueueSettingsArgs(durable=True, arguments={"x-queue-type": it["type"]}),
+        settings=rabbitmq.QueueSettingsArgs(durable=True, arguments={"x-queue-type": one["type"]}),
     )
-    for name, it in topology["queues"].items()
+    for name, one in topology["queues"].items()
 }
-for it in topology["bindings"]:
+for binding in topology["bindings"]:
     rabbitmq.Binding(
-        f"{it['source']} to {it['queue']}",
+        f"{binding['source']} to {binding['queue']}",
         vhost=vhost.name,
-        source=exchanges[it["source"]].name,
-        destination=queues[it["queue"]].name,
+        source=exchanges[binding["source"]].name,
+        destination=queues[binding["queue"]].name,
         destination_type="queue",
-        routing_key=it["routing_key"],
+        routing_key=binding["routing_key"],
     )
 pulumi.export("vhost", vhost.name)

@@ -30,7 +30,7 @@ for region in ("east", "west"):
     )
     topology = Topology(
         f"orders-{region}",
-        TopologyArgs(topology=ORDERS, access=broker.apply(lambda it: Access.connect(**it))),
+        TopologyArgs(topology=ORDERS, access=broker.apply(lambda one: Access.connect(**one))),
         pulumi.ResourceOptions(providers=[provider]),
     )
     pulumi.export(region, topology.outputs)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import yaml
 
@@ -227,6 +228,35 @@ def _read_by_plugins(management: Management) -> Iterator[tuple[str, str]]:
         port = channel.get("peer_port") if isinstance(channel, dict) else None
         if port is not None and not isinstance(port, int):
             yield one["queue"]["vhost"], one["queue"]["name"]
+
+
+def shovelled(within: Mapping[str, Mapping[str, Iterable[Listed]]]) -> set[tuple[str, str]]:
+    """Return the queues, by vhost and name, that shovels take from without a connection.
+
+    Whether they run just now or not: a definitions file does not say, and a shovel starts again.
+    Source: "Dynamic Shovels", "RabbitMQ URI Specification", RabbitMQ documentation.
+    """
+    queues = set()
+    for vhost, lists in within.items():
+        for parameter in lists["parameters"]:
+            value = parameter.get("value")
+            if parameter.get("component") != "shovel" or not isinstance(value, dict):
+                continue
+            uris = value.get("src-uri", ())
+            for uri in [uris] if isinstance(uris, str) else uris:
+                queues |= {
+                    (where, str(value.get("src-queue"))) for where in _vhosts_within(uri, vhost)
+                }
+    return queues
+
+
+def _vhosts_within(uri: object, own: str) -> tuple[str, ...]:
+    """Return the vhosts that a URI without a host may be of; none of one with a host."""
+    parts = urlsplit(str(uri))
+    if parts.hostname:
+        return ()
+    named = unquote(parts.path.removeprefix("/"))
+    return (named,) if named else (DEFAULT_VHOST, own)
 
 
 def _if_there(management: Management, path: str) -> list[Listed]:

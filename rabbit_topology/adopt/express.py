@@ -255,7 +255,7 @@ class _Vhost:
                 yield name, _without_defaults(stated, Exchange)
 
     def _queues(self) -> Iterator[tuple[str, Config]]:
-        by_default = self._default_type()
+        by_default, shovelled = self._default_type(), definitions.shovelled(self.had.within)
         for one in self._listed("queues"):
             name, arguments = str(one.get("name")), dict(one["arguments"])
             if one.get("exclusive") or name.startswith(_SERVER_NAMED):
@@ -266,7 +266,7 @@ class _Vhost:
                 self.brokers_own["queues of federation links and shovels"] += 1
             elif odd := _odd(one):
                 self._leave(inventory.title("queue", name), odd)
-            elif one.get(definitions.READ_BY_PLUGIN):
+            elif one.get(definitions.READ_BY_PLUGIN) or (self.vhost, name) in shovelled:
                 self._leave(inventory.title("queue", name), _READ_BY_PLUGIN)
             else:
                 typed = TYPE_ARGUMENT in arguments

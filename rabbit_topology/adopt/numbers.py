@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 from rabbit_topology.adopt.definitions import Listed
 from rabbit_topology.broker.management import Management
+from rabbit_topology.broker.values import has_number
 from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.errors import BrokerError
 
@@ -44,13 +45,6 @@ def mark(management: Management, vhost: str, bindings: Iterable[Listed]) -> list
         else one
         for one in listed
     ]
-
-
-def has_number(value: Any) -> bool:
-    """Return whether there is a number anywhere in arguments."""
-    if isinstance(value, dict | list):
-        return any(map(has_number, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _probe(

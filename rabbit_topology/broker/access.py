@@ -25,6 +25,7 @@ from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.broker.marker import TwoBrokersError
 from rabbit_topology.broker.reach import Reach
 from rabbit_topology.broker.totals import Totals
+from rabbit_topology.broker.values import has_number, is_number
 from rabbit_topology.compiler import effective, urls
 from rabbit_topology.compiler.effective import Index, Live, Rules, Target
 from rabbit_topology.compiler.names import PREFIX
@@ -249,7 +250,7 @@ class Access:
         )
         ends = (source or binding["source"], kind, name)
         if any(
-            _has_number(value) for value in binding["arguments"].values() if not _is_number(value)
+            has_number(value) for value in binding["arguments"].values() if not is_number(value)
         ):
             self._copy_types(vhost, binding, *ends)
         else:
@@ -552,19 +553,6 @@ class Access:
             stack_timeout=_CONNECT_SECONDS * 2,
             client_properties={"connection_name": "rabbit-topology"},
         )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
-def _has_number(value: object) -> bool:
-    match value:
-        case Mapping():
-            return any(map(_has_number, value.values()))
-        case list():
-            return any(map(_has_number, value))
-    return _is_number(value)
 
 
 def _policies(operator: bool) -> str:

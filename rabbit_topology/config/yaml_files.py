@@ -12,7 +12,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import yaml
 
@@ -43,6 +43,16 @@ class YamlError(ValueError):
     """A text is not YAML, or not YAML that Pulumi would take; says where and why in one line."""
 
 
+class Place(NamedTuple):
+    """Where something stands in a file, both from 1."""
+
+    line: int
+    column: int
+
+
+START = Place(1, 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Document:
     """One YAML file."""
@@ -52,30 +62,32 @@ class Document:
     value: Any
     """What it holds: mappings, lists, text, numbers, true, false and null."""
     node: yaml.Node | None
-    _keys: dict[int, dict[str, tuple[int, yaml.Node]]] = field(default_factory=dict, repr=False)
-    """By the identity of a mapping's node: its keys, with line and value. Filled when asked."""
+    _keys: dict[int, dict[str, tuple[Place, yaml.Node]]] = field(default_factory=dict, repr=False)
+    """By the identity of a mapping's node: its keys, with place and value. Filled when asked."""
 
-    def find(self, parts: Parts) -> tuple[int, int]:
-        """Return how many of ``parts`` there are in the file, and the line of the last of them.
+    def find(self, parts: Parts) -> tuple[int, Place]:
+        """Return how many of ``parts`` there are in the file, and where the last of them is.
 
-        The line of the whole, 1, if there is none.
+        The beginning of the file, if there is none.
         """
-        node, line = self.node, 1
+        node, place = self.node, START
         for depth, part in enumerate(parts):
             inner = self._step(node, part)
             if inner is None:
-                return depth, line
-            line, node = inner
-        return len(parts), line
+                return depth, place
+            place, node = inner
+        return len(parts), place
 
-    def _step(self, node: yaml.Node | None, part: str | int) -> tuple[int, yaml.Node] | None:
-        """Return the line and the node behind one key or index."""
+    def _step(self, node: yaml.Node | None, part: str | int) -> tuple[Place, yaml.Node] | None:
+        """Return the node behind one key or index, and its place."""
         if isinstance(node, yaml.MappingNode):
             if id(node) not in self._keys:
-                self._keys[id(node)] = {key.value: (_line(key), value) for key, value in node.value}
+                self._keys[id(node)] = {
+                    key.value: (_place(key), value) for key, value in node.value
+                }
             return self._keys[id(node)].get(str(part))
         if isinstance(node, yaml.SequenceNode) and isinstance(part, int) and part < len(node.value):
-            return _line(node.value[part]), node.value[part]
+            return _place(node.value[part]), node.value[part]
         return None
 
 
@@ -173,6 +185,9 @@ def _scalar(node: yaml.ScalarNode) -> Any:
             return text
 
 
+def _place(node: yaml.Node) -> Place:
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
 def _line(node: yaml.Node) -> int:
-    line: int = node.start_mark.line + 1
-    return line
+    return _place(node).line

@@ -27,7 +27,8 @@ from rabbit_topology.deploy.carried import Carried
 from rabbit_topology.deploy.children import Children
 from rabbit_topology.deploy.hooks import Hooks
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages import survey
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import (
     PREDECLARED_EXCHANGES,
     Exchange,
@@ -174,6 +175,9 @@ class VhostGuard:
             by_name=self.run.settings.published_by_name,
         )
 
+    def _queue(self, name: str) -> BrokerQueue:
+        return BrokerQueue(self.access, self.topology.vhost, name)
+
     def _leaving(self) -> list[Source]:
         """Return what shovels take from that this run deletes."""
         return [source for guard in self.everyone() for source in guard.links.leaving]
@@ -247,7 +251,7 @@ class VhostGuard:
         if await self._reason("queue", name) is Reason.REPLACED:
             await self._replace_queue(old)
         elif self.run.is_preview:
-            lost = await self._off_loop(contents.quick, self.access, self.topology.vhost, name)
+            lost = await self._off_loop(self._queue(name).quick)
             if lost and lost.in_use:
                 self.run.report(
                     f"queue {name} is deleted with all it holds ({lost}): on_delete is discard"
@@ -437,11 +441,11 @@ class VhostGuard:
         destruction.check([guard.destruction for guard in everyone])
 
     async def _replace_queue(self, old: Inputs) -> None:
-        name, vhost = old["name"], self.topology.vhost
+        name = old["name"]
         change = inputs.changes(old["settings"], self.topology.queues[name].declaration())
         foreseen = ""
         if self.run.is_preview:
-            held = await self._off_loop(contents.quick, self.access, vhost, name)
+            held = await self._off_loop(self._queue(name).quick)
             foreseen = f"queue {name} is replaced ({change}); kept through it: {held}"
         else:
             self.run.report(f"queue {name} is replaced ({change})")
@@ -496,7 +500,7 @@ class VhostGuard:
             return  # its links went before, and the rest was asked before anything went
         vhost, stays = self.topology.vhost, reason is Reason.REPLACED
         for check in (
-            partial(contents.check_exchange, self.access, vhost, name),
+            partial(survey.check_exchange, self.access, vhost, name),
             partial(self.links.check_exchange, self.access, vhost, name, stays=stays),
         ):
             await self._off_loop(self.run.judge, check)
@@ -514,7 +518,7 @@ class VhostGuard:
         if not self.run.is_preview:
             return
         vhost = self.topology.vhost
-        rate = await self._off_loop(contents.published_to, self.access, vhost, exchange)
+        rate = await self._off_loop(survey.published_to, self.access, vhost, exchange)
         if rate:
             self.run.announce(
                 f"{what} is removed while {rate:,.1f} messages/s are published to its exchange"

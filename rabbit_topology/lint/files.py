@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rabbit_topology.config import base, words, yaml_files
 from rabbit_topology.config.stack import OTHER_KEYS, SHAPE, Stack
-from rabbit_topology.config.yaml_files import Document
+from rabbit_topology.config.yaml_files import START, Document, Place
 from rabbit_topology.errors import ConfigError, Problem, TopologyError, parts, path
 from rabbit_topology.findings import Finding, Named
 from rabbit_topology.lint import check as lint
@@ -33,7 +33,7 @@ class Located:
 
     finding: Finding
     file: str
-    line: int
+    place: Place = START
 
 
 def stack_files(folder: Path, stacks: Sequence[str] = ()) -> list[Path]:
@@ -68,7 +68,7 @@ def check(file: Path, name: str) -> list[Located]:
         document = yaml_files.read(file, name)
     except yaml_files.YamlError as error:
         problem = Problem(path="config", value=name, rule=str(error), fix="correct the file")
-        return [Located(finding=_found(SHAPE, problem), file=name, line=1)]
+        return [Located(finding=_found(SHAPE, problem), file=name)]
     config = document.value.get("config") if isinstance(document.value, dict) else None
     if not isinstance(config, dict):
         problem = Problem(
@@ -77,7 +77,7 @@ def check(file: Path, name: str) -> list[Located]:
             rule="a stack's file has the stack's config in it",
             fix=f"write it under `config:`, with {PREFIX}topology in it",
         )
-        return [Located(finding=_found(SHAPE, problem), file=name, line=1)]
+        return [Located(finding=_found(SHAPE, problem), file=name)]
     findings, bases = _check(config, file.parent)
     return [_located(finding, document, bases) for finding in findings]
 
@@ -153,10 +153,16 @@ def _plain_secrets(config: Mapping[str, Any], topology: object) -> Iterator[Find
             path=where,
             value=words.NOT_SHOWN,
             rule="a password stands there in plain text",
-            fix="pulumi config set --secret"
-            + (f" --path '{PREFIX}{where}'" if where.startswith("topology") else f" {where}"),
+            fix=f"pulumi config set --secret {_config_key(where)}",
         )
         yield _found(lint.PLAIN_SECRET, problem)
+
+
+def _config_key(where: str) -> str:
+    """Return what `pulumi config set` takes for a config path."""
+    if where.startswith("topology"):
+        return f"--path '{PREFIX}{where}'"
+    return f"{PREFIX}{where}" if where in KEYS else where
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -195,11 +201,11 @@ def _located(finding: Finding, document: Document, bases: Sequence[Document]) ->
     """Find the place, in whichever file has most of the finding's path."""
     head, *rest = parts(finding.problem.path)
     key = f"{PREFIX}{head}" if head in KEYS else head
-    depth, line = document.find(["config", key, *rest])
-    best = (depth - 2, document.name, line)
+    depth, place = document.find(["config", key, *rest])
+    best = (depth - 2, document.name, place)
     for shared in bases if head == "topology" else ():
-        depth, line = shared.find(rest)
+        depth, place = shared.find(rest)
         # The last base that has as much is the one whose word counts.
         if rest and depth and (depth > best[0] or (depth == best[0] and best[1] != document.name)):
-            best = (depth, shared.name, line)
-    return Located(finding=finding, file=best[1], line=best[2])
+            best = (depth, shared.name, place)
+    return Located(finding=finding, file=best[1], place=best[2])

@@ -1,7 +1,8 @@
 """
-Findings as text, as JSON, and as SARIF for code hosts and editors.
+Findings as text, as JSON, as annotations, and as SARIF for code hosts and editors.
 
-Source: "Static Analysis Results Interchange Format (SARIF) Version 2.1.0", OASIS standard.
+Source: "Static Analysis Results Interchange Format (SARIF) Version 2.1.0", OASIS standard;
+"Workflow commands for GitHub Actions", GitHub documentation.
 """
 
 from __future__ import annotations
@@ -16,10 +17,17 @@ from rabbit_topology.lint.files import Located
 
 _Json = dict[str, Any]
 
+_ANNOTATIONS = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
+
 
 def lines(located: Sequence[Located]) -> list[tuple[Severity, str]]:
     """Return one line for each finding that is not silenced, as compilers write them."""
     return [(one.finding.severity, _line(one)) for one in located if one.finding.silenced is None]
+
+
+def as_annotations(located: Sequence[Located]) -> list[str]:
+    """Return one line for each finding that is not silenced, as GitHub's runner reads it."""
+    return [_annotation(one) for one in located if one.finding.silenced is None]
 
 
 def summary(located: Sequence[Located]) -> str:
@@ -55,7 +63,8 @@ def as_json(located: Sequence[Located]) -> _Json:
                 "reason": one.finding.rule.reason,
                 "page": one.finding.rule.page,
                 "file": one.file,
-                "line": one.line,
+                "line": one.place.line,
+                "column": one.place.column,
                 "silenced": one.finding.silenced,
             }
             for one in located
@@ -83,8 +92,26 @@ def as_sarif(located: Sequence[Located], catalogue: Sequence[Named]) -> _Json:
 
 def _line(located: Located) -> str:
     finding = located.finding
-    where = f"{located.file}:{located.line}"
+    where = f"{located.file}:{located.place.line}:{located.place.column}"
     return f"{where}: {finding.severity}: {finding.problem} [{finding.rule.name}]"
+
+
+def _annotation(located: Located) -> str:
+    finding, place = located.finding, located.place
+    properties = {
+        "file": located.file,
+        "line": str(place.line),
+        "col": str(place.column),
+        "title": f"{finding.rule.name}: {finding.problem.path}",
+    }
+    stated = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
+    return f"::{_ANNOTATIONS[finding.severity]} {stated}::{_escaped(str(finding.problem))}"
+
+
+def _escaped(text: str, more: str = "") -> str:
+    for character in f"%\r\n{more}":
+        text = text.replace(character, f"%{ord(character):02X}")
+    return text
 
 
 def _rule(rule: Named) -> _Json:
@@ -100,7 +127,10 @@ def _result(located: Located, index: dict[str, int]) -> _Json:
     place = {
         "physicalLocation": {
             "artifactLocation": {"uri": quote(located.file)},
-            "region": {"startLine": located.line},
+            "region": {
+                "startLine": located.place.line,
+                "startColumn": located.place.column,
+            },
         },
         "logicalLocations": [{"fullyQualifiedName": located.finding.problem.path}],
     }

@@ -226,8 +226,9 @@ def retries(topology: Topology) -> Iterator[Problem]:
         if not queue.retry:
             continue
         limited = queue.max_length is not None or queue.max_length_bytes is not None
+        value: object
         if queue.message_ttl is not None:
-            setting, value = "message_ttl", str(queue.message_ttl)
+            setting, value = "message_ttl", queue.message_ttl
         elif limited and not _refuses(queue):
             setting, value = "overflow", queue.overflow or Overflow.DROP_HEAD
         else:

@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from rabbit_topology import interrupt
 from rabbit_topology.broker import totals
-from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.queue import BrokerQueue
+from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import QueueType
 
 LEAD_SECONDS = 0.6
@@ -37,26 +36,26 @@ _LOOK_SECONDS = 0.03
 _LOG_SECONDS = 0.2
 
 
-def wait(access: Access, vhost: str, name: str, report: Callable[[str], None]) -> None:
+def wait(queue: BrokerQueue, report: Callable[[str], None]) -> None:
     """Return shortly before a queue counts its messages; at once if it need not, or is not live."""
-    described = contents.describe(access, vhost, name) or {}
-    if contents.queue_type(described) is not QueueType.QUORUM:
+    state = queue.state()
+    if state is None or state.type is not QueueType.QUORUM:
         return
-    if not contents.consumers(access, vhost, name):
+    if not queue.consumers():
         return
-    if not contents.published(access, vhost, name)[1] and _is_quiet(access, vhost, name):
+    if not queue.published()[1] and _is_quiet(queue):
         return
-    report(f"queue {name}: waiting until it counts its messages (every 5 s by default)")
+    report(f"queue {queue.name}: waiting until it counts its messages (every 5 s by default)")
     seen: list[float] = []
-    started, last = time.monotonic(), _counts(described)
+    started, last = time.monotonic(), _counts(state)
     quiet_until = started + _QUIET_SECONDS
     while (now := time.monotonic()) < started + _PATIENCE_SECONDS:
         interrupt.check()
-        counts = _counts(contents.describe(access, vhost, name) or {})
+        counts = _counts(queue.state())
         if counts != last:
             seen.append(now)
         elif not (any(counts) or seen) and now > quiet_until:
-            if not contents.published(access, vhost, name)[1]:
+            if not queue.published()[1]:
                 return
             quiet_until = now + _PATIENCE_SECONDS
         last = counts
@@ -68,15 +67,15 @@ def wait(access: Access, vhost: str, name: str, report: Callable[[str], None]) -
         time.sleep(_LOOK_SECONDS)
 
 
-def _is_quiet(access: Access, vhost: str, name: str) -> bool:
+def _is_quiet(queue: BrokerQueue) -> bool:
     """Return whether nothing comes in and nothing is taken: the statistics know no young queue.
 
     False as well where the broker does not tell.
     """
     try:
-        before = totals.position(access, vhost, name)
+        before = _position(queue)
         time.sleep(_LOG_SECONDS)
-        return before is not None and totals.position(access, vhost, name) == before
+        return before is not None and _position(queue) == before
     except NotFoundError:
         return True
 
@@ -88,6 +87,9 @@ def _interval(seen: Sequence[float], now: float) -> float | None:
     return _INTERVAL_SECONDS if seen and now > seen[0] + _INTERVAL_SECONDS else None
 
 
-def _counts(described: dict[str, Any]) -> tuple[int, ...]:
-    keys = ("messages", "messages_ready", "messages_unacknowledged")
-    return tuple(described.get(key) or 0 for key in keys)
+def _position(queue: BrokerQueue) -> totals.Position | None:
+    return totals.position(queue.access, queue.vhost, queue.name)
+
+
+def _counts(state: QueueState | None) -> tuple[int, ...]:
+    return (state.messages or 0, state.ready, state.unacknowledged) if state else (0, 0, 0)

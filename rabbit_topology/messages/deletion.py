@@ -11,36 +11,34 @@ from rabbit_topology.broker.amqp import ChannelClosedByBroker
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import Queue, QueueType
 
 _NAMED = "rabbit-topology-name"
 _MARK = {"type": "fanout", "durable": True, "auto_delete": False}
 
 
-def delete_if_empty(access: Access, vhost: str, name: str) -> bool:
+def delete_if_empty(queue: BrokerQueue) -> bool:
     """Delete a helper that nothing new comes into, if it is empty; False if it is not.
 
     Since nothing comes in, a total that was published after the call is as good as one of this
     moment: the log of such a queue may go on growing, by changes of policies for example.
     """
-    described = contents.describe(access, vhost, name)
-    if described is None:
+    state = queue.state()
+    if state is None:
         return True
-    if not contents.is_told_by_total(access, vhost, described):
-        held = contents.read(access, vhost, name)
-        return held is None or (held.empty and delete_empty(access, vhost, name, held.kind))
-    count = access.totals.count(access, vhost, name, lambda _count: True)
+    if not queue.is_told_by_total(state):
+        held = queue.read()
+        return held is None or (held.empty and delete_empty(queue, held.kind))
+    count = queue.access.totals.count(queue.access, queue.vhost, queue.name, lambda _count: True)
     if count is None:
         return True
-    if count.messages or contents.ready(access, vhost, name):
+    if count.messages or queue.ready():
         return False
-    return _delete(access, vhost, name, QueueType.QUORUM)
+    return _delete(queue, QueueType.QUORUM)
 
 
-def delete_empty(
-    access: Access, vhost: str, name: str, kind: QueueType, next_: Queue | None = None
-) -> bool:
+def delete_empty(queue: BrokerQueue, kind: QueueType, next_: Queue | None = None) -> bool:
     """Delete a queue of type ``kind`` that was found empty; False if a message has come in since.
 
     A classic queue is tested again and deleted in one step. The broker has no such step for
@@ -48,14 +46,13 @@ def delete_empty(
 
     ``next_`` is declared under the same name in the same moment; False also if that failed.
     """
-    if kind is QueueType.QUORUM and not contents.is_empty(access, vhost, name):
+    if kind is QueueType.QUORUM and not queue.is_empty():
         return False
-    return _delete(access, vhost, name, kind, next_)
+    return _delete(queue, kind, next_)
 
 
-def _delete(
-    access: Access, vhost: str, name: str, kind: QueueType, next_: Queue | None = None
-) -> bool:
+def _delete(queue: BrokerQueue, kind: QueueType, next_: Queue | None = None) -> bool:
+    access, vhost, name = queue.access, queue.vhost, queue.name
     atomic = kind is QueueType.CLASSIC
     access.totals.forget(vhost, name)
     if kind is QueueType.QUORUM:

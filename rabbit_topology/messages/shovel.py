@@ -20,8 +20,8 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
 from rabbit_topology.messages.inflow import Inflow
+from rabbit_topology.messages.queue import BrokerQueue
 
 PREFETCH = 1000
 """So many messages are on their way at most,"""
@@ -219,10 +219,14 @@ class Move:
         return StuckError(self.access.management.endpoint, said)
 
     def _ready(self) -> int:
-        return contents.ready(self.access, self.vhost, self.source)
+        return self._queue.ready()
 
     def _consumers(self) -> int:
-        return contents.consumers(self.access, self.vhost, self.source)
+        return self._queue.consumers()
+
+    @property
+    def _queue(self) -> BrokerQueue:
+        return BrokerQueue(self.access, self.vhost, self.source)
 
     @property
     def _path(self) -> str:

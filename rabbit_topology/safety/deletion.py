@@ -13,8 +13,9 @@ from threading import Lock
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.messages import contents, deletion
+from rabbit_topology.messages import deletion, survey
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import Topology
 from rabbit_topology.safety import link_guard
 from rabbit_topology.safety.links import Source
@@ -89,16 +90,17 @@ class Deletions:
         vhost = self.topology.vhost
         link_guard.wait_until_let_go(self.access, vhost, name, self.leaving())
         self._expect()
-        held = contents.read(self.access, vhost, name)
+        queue = BrokerQueue(self.access, vhost, name)
+        held = queue.read()
         if held is None:
             return
-        if held.in_use or not (keep or deletion.delete_empty(self.access, vhost, name, held.kind)):
+        if held.in_use or not (keep or deletion.delete_empty(queue, held.kind)):
             raise RefusedError(reason, {name: held})
 
     def _foresee(self, name: str, reason: Reason) -> None:
         self._expect()
         vhost = self.topology.vhost
-        held = contents.read(self.access, vhost, name)
+        held = BrokerQueue(self.access, vhost, name).read()
         if held is None:
             return
         by_others = link_guard.without_readers(self.access, vhost, {name: held}, self.leaving())
@@ -114,4 +116,4 @@ class Deletions:
         with self._lock:
             if vhost not in self._expected:
                 self._expected.add(vhost)
-                contents.expect(self.access, vhost, lambda name: name not in declared)
+                survey.expect(self.access, vhost, lambda name: name not in declared)

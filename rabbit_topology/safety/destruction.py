@@ -17,7 +17,7 @@ from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler import retained
 from rabbit_topology.compiler.names import PREFIX, SETTINGS_PREFIX
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages import survey
 from rabbit_topology.messages.contents import Contents
 from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES, OnDelete, Topology
 from rabbit_topology.safety import federation, link_guard, links
@@ -78,7 +78,7 @@ class Destruction:
 
     def _in_use(self) -> dict[str, Contents]:
         vhost = self.topology.vhost
-        surveyed = contents.survey(self.access, vhost, self._is_at_stake)
+        surveyed = survey.survey(self.access, vhost, self._is_at_stake)
         sources = [source for one in self.every_link() for source in one.sources]
         held = link_guard.without_readers(self.access, vhost, surveyed, sources)
         own = self._own_buffers()  # judged with their links
@@ -87,7 +87,7 @@ class Destruction:
             self.check_others()
             for name, exchange in self.topology.exchanges.items():
                 if exchange.type not in BUILT_IN_EXCHANGE_TYPES:
-                    contents.check_exchange(self.access, vhost, name)
+                    survey.check_exchange(self.access, vhost, name)
             self.links.check_destruction(self.access)
         return in_use
 
@@ -104,7 +104,7 @@ class Destruction:
             RefusedError: It says which of its queues.
         """
         vhost = self.topology.vhost
-        left = contents.survey(self.access, vhost)
+        left = survey.survey(self.access, vhost)
         if in_use := {name: held for name, held in left.items() if held.in_use}:
             what = f"vhost {vhost} is replaced, which deletes everything in it first"
             raise RefusedError(Reason.REPLACED, in_use, what)
@@ -147,7 +147,7 @@ class Destruction:
         while (others := self._held()) and time.monotonic() < deadline:
             time.sleep(0.1)
         has_queues = any(kind == "queue" for kind, _ in others)
-        left = contents.survey(self.access, vhost) if has_queues else {}
+        left = survey.survey(self.access, vhost) if has_queues else {}
         if in_use := {name: held for name, held in left.items() if held.in_use}:
             what = f"vhost {vhost} would be deleted with its queues"
             raise RefusedError(Reason.REMOVED, in_use, what)

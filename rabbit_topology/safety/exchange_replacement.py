@@ -14,6 +14,7 @@ Source: "Alternate Exchanges", "Exchange to Exchange Bindings", RabbitMQ documen
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,10 +24,16 @@ from rabbit_topology.broker.amqp import ChannelClosedByBroker
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages import survey
 from rabbit_topology.model import ByName, Exchange, Route
 from rabbit_topology.safety import leaving, stand_ins
-from rabbit_topology.safety.replacement import OTHERWISE, REDECLARED
+from rabbit_topology.safety.replacement import (
+    OTHERWISE,
+    REDECLARED,
+    ROUTED_SECONDS,
+    Way,
+    way_of,
+)
 
 ALTERNATE = "alternate-exchange"
 
@@ -70,7 +77,7 @@ class ExchangeReplacement:
         senders = [
             *(
                 f"queue {queue}"
-                for queue, _ in contents.dead_lettering(self.access, self.vhost, self.name)
+                for queue, _ in survey.dead_lettering(self.access, self.vhost, self.name)
             ),
             *(f"exchange {alternate}" for alternate in self._alternates()),
         ]
@@ -139,6 +146,7 @@ class ExchangeReplacement:
             )
             self._leave_one_way()
         self.report(f"exchange {self.name}: {self.stand_in} routes for it while it is replaced")
+        time.sleep(ROUTED_SECONDS)
 
     def _leave_one_way(self) -> None:
         """Have the exchange, which is about to be deleted, lead to its stand-in alone.
@@ -214,19 +222,34 @@ class ExchangeReplacement:
         """Bind the exchange, which exists, as its stand-in is bound, and remove what helped."""
         if not self.has_stand_in():
             return
-        with self.access.rebinding:
-            outgoing = self._bindings(self.stand_in, "source")
-            for key, arguments in _match_all(
-                self.new.type, [binding["routing_key"] for binding in outgoing]
-            ):
-                self.access.bind(self.vhost, self.name, "e", self.stand_in, key, arguments)
-            for binding in outgoing:
-                self.access.copy_binding(self.vhost, binding, source=self.name)
-            for binding in self._bindings(self.stand_in, "destination"):
-                if binding["source"] != self.name:
-                    self.access.copy_binding(self.vhost, binding, destination=("e", self.name))
-            self.access.delete_policy(self.vhost, self.stand_in)
-            self.access.request_if_there("DELETE", "exchanges", self.vhost, self.stand_in)
+        before: set[Way] | None = None
+        while True:
+            with self.access.rebinding:
+                ways = self._bind_as_stand_in()
+                if ways == before:
+                    self.access.delete_policy(self.vhost, self.stand_in)
+                    self.access.request_if_there("DELETE", "exchanges", self.vhost, self.stand_in)
+                    return
+            before = ways
+            time.sleep(ROUTED_SECONDS)
+
+    def _bind_as_stand_in(self) -> set[Way]:
+        """Bind the exchange as its stand-in is; return the bindings of that."""
+        outgoing = self._bindings(self.stand_in, "source")
+        incoming = [
+            binding
+            for binding in self._bindings(self.stand_in, "destination")
+            if binding["source"] != self.name
+        ]
+        for key, arguments in _match_all(
+            self.new.type, [binding["routing_key"] for binding in outgoing]
+        ):
+            self.access.bind(self.vhost, self.name, "e", self.stand_in, key, arguments)
+        for binding in outgoing:
+            self.access.copy_binding(self.vhost, binding, source=self.name)
+        for binding in incoming:
+            self.access.copy_binding(self.vhost, binding, destination=("e", self.name))
+        return {way_of(binding) for binding in (*outgoing, *incoming)}
 
     def is_taken_over(self) -> bool:
         """Return whether the stand-in routes for the exchange: that was deleted, or about to be."""

@@ -19,7 +19,7 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler import effective
 from rabbit_topology.compiler.effective import Applicable, Index, Target
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import DEFAULT_VHOST
 from rabbit_topology.safety.links import ACCEPT, SETTLING_SECONDS, listed, told, vhost_here
 
@@ -134,8 +134,8 @@ def _held(access: Access, vhost: str, link: Link) -> int | None:
     there = vhost_here(access, link.uri)
     if there is None:
         return None
-    known = contents.describe(access, there, link.buffer(access, vhost))
-    return None if known is None else known.get("messages")
+    state = BrokerQueue(access, there, link.buffer(access, vhost)).state()
+    return state.messages if state else None
 
 
 def restarted(

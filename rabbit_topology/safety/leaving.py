@@ -12,7 +12,7 @@ from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler import retained
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.compiler.names import PREFIX
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import Route
 
 _ALTERNATE, _TARGET = "alternate-exchange", "dead-letter-exchange"
@@ -63,7 +63,7 @@ def _named(
     rules = access.rules(vhost)
     stated: dict[str, str] = {}
     for described in listed:
-        type_ = contents.queue_type(described) if kind == "queues" else None
+        type_ = QueueState(described).type if kind == "queues" else None
         target = Target(kind=kind, name=described["name"], type=type_)
         for one in rules:
             for settings in one.possible(target, described.get("arguments", {})):

@@ -27,7 +27,9 @@ from rabbit_topology.compiler import effective, policies, regexes
 from rabbit_topology.compiler.effective import Rules, Target
 from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.compiler.settings import Loss, keys
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue, states
+from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import QueueType
 
 LENGTHS = keys(loss=Loss.LENGTH)
@@ -89,7 +91,7 @@ def dropped(
     """
     try:
         kept = {kind: access.live(vhost, operator=kind) for kind in (False, True)}
-        queues = access.management.get(f"{access.path('queues', vhost)}?disable_stats=true")
+        states_ = states(access, vhost, "disable_stats=true")
     except NotFoundError:  # the vhost is yet to be made
         return
     changed = {key: policy for key, policy in kept[operator].items() if key != name}
@@ -99,29 +101,26 @@ def dropped(
         for sides in (kept, {**kept, operator: changed})
     )
 
-    def reasons(queue: Mapping[str, Any]) -> list[str]:
-        target = _target(queue)
-        arguments = queue.get("arguments", {})
+    def reasons(state: QueueState) -> list[str]:
         pairs = [
-            (old.possible(target, arguments), new_one.possible(target, arguments))
-            for old, new_one in zip(before, after, strict=True)
+            (
+                old.possible(state.target, state.arguments),
+                next_.possible(state.target, state.arguments),
+            )
+            for old, next_ in zip(before, after, strict=True)
         ]
-        return _taken(access, vhost, target, pairs, patience)
+        return _taken(access, vhost, state.target, pairs, patience)
 
-    touched = [
-        queue
-        for queue in queues
-        if not queue["name"].startswith(PREFIX) and not queue.get("exclusive")
-    ]
+    touched = [state for name, state in states_.items() if not name.startswith(PREFIX)]
     with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
-        for queue, why in zip(touched, threads.map(reasons, touched), strict=True):
-            yield from ((queue["name"], reason) for reason in why)
+        for state, why in zip(touched, threads.map(reasons, touched), strict=True):
+            yield from ((state.name, reason) for reason in why)
 
 
 def replaced(
     access: Access,
     vhost: str,
-    described: Mapping[str, Any],
+    state: QueueState,
     new: tuple[QueueType, Mapping[str, Any]],
     rules: Sequence[Rules],
     patience: float = STATISTICS_SECONDS,
@@ -131,16 +130,16 @@ def replaced(
     Args:
         access: The broker.
         vhost: Its vhost.
-        described: The queue, as the management API describes it.
+        state: The queue as it is.
         new: The type and the arguments of what replaces it.
         rules: The policies that the vhost will have then, for each version as `Access.rules`.
         patience: As for `dropped`.
     """
     type_, arguments = new
-    target = replace(_target(described), type=type_)
+    target = replace(state.target, type=type_)
     pairs = [
         (
-            old.possible(_target(described), described["arguments"]),
+            old.possible(state.target, state.arguments),
             next_.possible(target, arguments),
         )
         for old, next_ in zip(access.rules(vhost), rules, strict=True)
@@ -172,12 +171,12 @@ def returned(
     return _taken(access, vhost, target, pairs, STATISTICS_SECONDS, moved=True, queues=queues)
 
 
-def now(access: Access, vhost: str, described: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what applies to a described queue; what is not certain is left out."""
+def now(access: Access, vhost: str, state: QueueState) -> dict[str, Any]:
+    """Return what applies to a queue in this state; what is not certain is left out."""
     outcomes = [
         outcome
         for rules in access.rules(vhost)
-        for outcome in rules.possible(_target(described), described["arguments"])
+        for outcome in rules.possible(state.target, state.arguments)
     ]
     return {
         key: value
@@ -205,10 +204,6 @@ def leaving(
 
 def _may_match(pattern: str, name: str) -> bool:
     return regexes.matches(pattern, name) is not False
-
-
-def _target(described: Mapping[str, Any]) -> Target:
-    return Target(kind="queues", name=described["name"], type=contents.queue_type(described))
 
 
 def _taken(
@@ -281,11 +276,13 @@ def _reasons(
     forgets = not moved and _waits(before) and not _waits(after)
     if not lowered and not forgets:
         return
-    held_by = {name: _held(access, vhost, name, exact=bool(patience)) for name in queues}
+    held_by = {
+        name: _held(BrokerQueue(access, vhost, name), exact=bool(patience)) for name in queues
+    }
     there = {name: one for name, one in held_by.items() if one and not one.empty}
     if not there:
         return
-    total = contents.Contents.together(list(there.values()))
+    total = Contents.together(list(there.values()))
     # Messages in a state that has no name here may be such.
     if forgets and (waiting := total.dead_letters + total.unknown):
         yield (
@@ -297,7 +294,7 @@ def _reasons(
         held: int | None = total.undelivered
         if key == "max-length-bytes":
             sizes = [
-                None if stream else _bytes(access, vhost, name, one, patience)
+                None if stream else _bytes(BrokerQueue(access, vhost, name), one, patience)
                 for name, one in there.items()
             ]
             held = None if None in sizes else sum(size or 0 for size in sizes)
@@ -305,17 +302,17 @@ def _reasons(
             yield f"{key}: {_shown(before.get(key))} -> {_shown(after[key])}: {reason}"
 
 
-def _held(access: Access, vhost: str, name: str, *, exact: bool) -> contents.Contents | None:
+def _held(queue: BrokerQueue, *, exact: bool) -> Contents | None:
     """Return what a queue holds; exactly, if it is to be and AMQP can be reached."""
     if exact:
         try:
-            return contents.read(access, vhost, name)
+            return queue.read()
         except NoAmqpError:
             pass  # the management API's numbers are all that there is
-    return contents.quick(access, vhost, name)
+    return queue.quick()
 
 
-def _reason(key: str, limit: float, held: int | None, total: contents.Contents) -> str | None:
+def _reason(key: str, limit: float, held: int | None, total: Contents) -> str | None:
     match key:
         case "max-length" | "max-length-bytes":
             unit = "messages" if key == "max-length" else "bytes"
@@ -349,9 +346,7 @@ def _waits(settings: Mapping[str, Any]) -> bool:
     )
 
 
-def _bytes(
-    access: Access, vhost: str, queue: str, held_now: contents.Contents, patience: float
-) -> int | None:
+def _bytes(queue: BrokerQueue, held_now: Contents, patience: float) -> int | None:
     """Return the bytes that wait in a queue which holds ``held_now``; None if not known.
 
     They stand in the statistics alone, which lag: those are believed that count as many messages
@@ -362,10 +357,10 @@ def _bytes(
     Bytes of delayed messages are among the ready ones, those of dead letters are not.
     """
     deadline = time.monotonic() + (patience or STATISTICS_SECONDS)
-    others = held_now.undelivered - held_now.ready
+    access, others = queue.access, held_now.undelivered - held_now.ready
     agreed: float | None = None
     while True:
-        described = access.management.get(access.path("queues", vhost, queue))
+        described = access.management.get(access.path("queues", queue.vhost, queue.name))
         held: int | None = described.get("message_bytes_ready")
         if held is not None:
             held += described.get("message_bytes_dlx") or 0
@@ -375,7 +370,7 @@ def _bytes(
         counted = count.messages - count.ready - count.unacknowledged if count else 0
         known = held is not None and counted >= others
         try:
-            agrees = known and ready == contents.ready(access, vhost, queue)
+            agrees = known and ready == queue.ready()
         except NoAmqpError:
             return None
         looked = time.monotonic()

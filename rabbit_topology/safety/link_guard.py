@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rabbit_topology.broker.access import Access
-from rabbit_topology.messages import contents
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import LinkQueues, SafetySettings, Topology
 from rabbit_topology.safety import federation, limits, links
 from rabbit_topology.safety.links import Source
@@ -129,5 +129,6 @@ def wait_until_let_go(access: Access, vhost: str, name: str, sources: Iterable[S
     if not any(links.vhost_here(access, source.uri) in (vhost, None) for source in own):
         return
     deadline = time.monotonic() + _LETS_GO_SECONDS
-    while contents.consumers(access, vhost, name) and time.monotonic() < deadline:
+    queue = BrokerQueue(access, vhost, name)
+    while queue.consumers() and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.queue import TOTALS
 from rabbit_topology.model import DEFAULT_VHOST
 
 _PORTS = {"amqp": 5672, "amqps": 5671}
@@ -197,7 +197,7 @@ def _own_queue(access: Access, source: Source) -> int | None:
     }
     known = _connections(access)
     count = 0
-    for one in listed(access, "queues", vhost, contents.TOTALS):
+    for one in listed(access, "queues", vhost, TOTALS):
         if not one.get("exclusive") or one["name"] not in bound:
             continue
         owner = _owner(access, vhost, one["name"])

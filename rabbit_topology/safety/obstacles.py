@@ -7,15 +7,16 @@ Source: "Policies", "Virtual Hosts" (limits), "Dead Letter Exchanges", RabbitMQ 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from rabbit_topology.broker.access import LOCK_QUEUE, Access
 from rabbit_topology.broker.totals import Count
 from rabbit_topology.compiler.effective import Index, Target
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, delays, shovel
+from rabbit_topology.messages import delays, shovel, survey
+from rabbit_topology.messages.queue import BrokerQueue
+from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import ByName, QueueType
 
 _STATISTICS_SECONDS = 6.0
@@ -47,24 +48,28 @@ class Obstacles:
     report: Callable[[str], None]
     by_name: ByName
 
-    def check(self, described: Mapping[str, Any], kind: QueueType) -> None:
-        """Look for all of them; the queue is ``described``, and ``kind`` is its helpers' type.
+    @property
+    def _queue(self) -> BrokerQueue:
+        return BrokerQueue(self.access, self.vhost, self.name)
+
+    def check(self, state: QueueState, kind: QueueType) -> None:
+        """Look for all of them; the queue has this ``state``, and ``kind`` is its helpers' type.
 
         Raises:
             BrokerError: The queue cannot be replaced without loss.
         """
         shovel.check_available(self.access)
         self.check_operator_policy(kind)
-        if contents.queue_type(described) is QueueType.STREAM:
+        if state.type is QueueType.STREAM:
             self.check_empty_stream()
         self._check_room()
         self._check_space()
         self.check_dead_letters()
 
-    def check_last(self, described: Mapping[str, Any]) -> None:
+    def check_last(self, state: QueueState) -> None:
         """Look for what may take the broker some seconds to tell; as `check` does."""
         self._check_by_name()
-        self._check_delays(contents.settled(self.access, self.vhost, described))
+        self._check_delays(self._queue.settled(state))
 
     def check_operator_policy(self, kind: QueueType) -> None:
         """Raise if an operator policy could take messages from a helper."""
@@ -81,7 +86,7 @@ class Obstacles:
 
     def check_empty_stream(self) -> None:
         """Raise if a stream holds messages."""
-        held = contents.read(self.access, self.vhost, self.name)
+        held = self._queue.read()
         if held and not held.empty:
             raise self._error(
                 f"stream {self.name} holds messages and cannot be replaced without losing them: "
@@ -98,7 +103,7 @@ class Obstacles:
         """
         if self.by_name is ByName.ACCEPT:
             return
-        for sender, key in contents.dead_lettering(self.access, self.vhost, ""):
+        for sender, key in survey.dead_lettering(self.access, self.vhost, ""):
             # Its own come round in a cycle, which the broker ends in the queue as in a helper.
             ours = sender in (self.name, *self.helpers)
             if not ours and key in (None, self.name):
@@ -116,21 +121,21 @@ class Obstacles:
         Looked at only where somebody publishes to some queue of the vhost by its name: nothing
         else can reach it now, and the statistics take their time.
         """
-        if self.by_name is ByName.ACCEPT or not contents.published_by_name(self.access, self.vhost):
+        if self.by_name is ByName.ACCEPT or not survey.published_by_name(self.access, self.vhost):
             return
-        if not contents.published(self.access, self.vhost, self.name)[1]:
+        if not self._queue.published()[1]:
             return
         self.report(f"queue {self.name}: looking whether it is published to by its name")
         counts = []
         for _ in range(2):
             time.sleep(_STATISTICS_SECONDS)
-            counts.append(contents.published(self.access, self.vhost, self.name)[0])
+            counts.append(self._queue.published()[0])
         if counts[1] > counts[0]:
             raise self._published_by_name((counts[1] - counts[0]) / _STATISTICS_SECONDS)
 
     def watch_delays(self, until: delays.Deadline) -> None:
         """Raise, while traffic is held, once the queue delays messages that will not come soon."""
-        count = contents.delaying(self.access, self.vhost, self.name)
+        count = self._queue.delaying()
         if not count:
             return
         said = delays.refusal(self.name, count, self.patience)
@@ -147,7 +152,7 @@ class Obstacles:
         limit = self.access.queue_limit(self.vhost)
         if limit is None:
             return
-        names = contents.names(self.access, self.vhost, exclusive=True)
+        names = survey.names(self.access, self.vhost, exclusive=True)
         needed = len({*names, *self.helpers, LOCK_QUEUE})
         if needed > limit:
             raise self._error(
@@ -188,7 +193,7 @@ class Obstacles:
         if self.by_name is ByName.ACCEPT or any(binding["source"] for binding in bindings):
             return
         deadline = time.monotonic() + 4 * _STATISTICS_SECONDS
-        while rate := contents.published(self.access, self.vhost, self.name)[1]:
+        while rate := self._queue.published()[1]:
             if time.monotonic() > deadline:
                 raise self._published_by_name(rate)
             time.sleep(0.5)

@@ -19,11 +19,10 @@ from functools import cached_property
 from typing import Any
 
 from rabbit_topology.broker.access import NEUTRAL, Access
-from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler import effective, policies
 from rabbit_topology.compiler.effective import Live, Target
 from rabbit_topology.compiler.names import PREFIX, SETTINGS_PREFIX, own_name
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.queue import BrokerQueue, states
 from rabbit_topology.model import Queue, QueueType, Topology
 from rabbit_topology.safety import limits
 
@@ -49,14 +48,14 @@ class Planned:
             name: The queue's; it may not exist.
             new: What it is declared with next.
         """
-        described = contents.describe(self.access, self.topology.vhost, name)
-        if described is None:
+        state = self._queue(name).state()
+        if state is None:
             return []
         after = effective.rules(self._after(False), self._after(True), self.access.like)
         return limits.replaced(
             self.access,
             self.topology.vhost,
-            described,
+            state,
             (new.type, new.declared_arguments()),
             after,
         )
@@ -145,26 +144,22 @@ class Planned:
     def _replaced(self) -> dict[str, QueueType]:
         """Return the queues that are not as the topology declares them, and their types."""
         declared = self.topology.queues
-        try:
-            listed = self.access.management.get(
-                f"{self.access.path('queues', self.topology.vhost)}?disable_stats=true"
-            )
-        except NotFoundError:
-            return {}
+        there = states(self.access, self.topology.vhost, "disable_stats=true", exclusive=True)
         return {
-            queue["name"]: contents.queue_type(queue)
-            for queue in listed
-            if queue["name"] in declared
-            and {key: queue[key] for key in ("durable", "auto_delete", "arguments")}
-            != declared[queue["name"]].declaration()
+            name: state.type
+            for name, state in there.items()
+            if name in declared and state.declaration != declared[name].declaration()
         }
+
+    def _queue(self, name: str) -> BrokerQueue:
+        return BrokerQueue(self.access, self.topology.vhost, name)
 
     def _former(self, name: str, body: Body, there: Live | None) -> Body | None:
         """Return ``body`` for this queue, and those that have it already, with its old settings."""
-        described = contents.describe(self.access, self.topology.vhost, name)
-        if described is None:
+        state = self._queue(name).state()
+        if state is None:
             return None
-        old = limits.now(self.access, self.topology.vhost, described)
+        old = limits.now(self.access, self.topology.vhost, state)
         kept = {key for key in body["definition"] if key not in _DEAD_LETTERS} | {*_DEAD_LETTERS}
         definition = {key: old[key] for key in sorted(kept) if key in old}
         names = {name}

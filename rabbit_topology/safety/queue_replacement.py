@@ -36,8 +36,10 @@ from rabbit_topology.broker.access import NEUTRAL
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, counting, delays, shovel
+from rabbit_topology.messages import counting, delays, shovel
 from rabbit_topology.messages.deletion import delete_empty
+from rabbit_topology.messages.queue import STRATEGY, TARGET
+from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import ByName, Queue, QueueType, Route
 from rabbit_topology.safety import limits
 from rabbit_topology.safety.obstacles import Obstacles
@@ -97,21 +99,21 @@ class QueueReplacement(Restoration):
         Raises:
             BrokerError: The queue cannot be replaced without loss.
         """
-        described = contents.describe(self.access, self.vhost, self.name)
-        if described is not None:
+        state = self.queue.state()
+        if state is not None:
             with self.access.channel(self.vhost):
                 pass  # without AMQP nothing can be moved
-            self._check(described)
+            self._check(state)
 
     def divert(self, route: Route, *, replaced: bool) -> None:
         """Bind the stand-in as ``route`` is, which is about to be unbound.
 
         Without ``replaced`` the queue stays, and the source of the route is replaced.
         """
-        described = contents.describe(self.access, self.vhost, self.name)
-        if described is None:
+        state = self.queue.state()
+        if state is None:
             return  # nothing left to lead to
-        self._begin(described, replaced=replaced)
+        self._begin(state, replaced=replaced)
         self.access.bind(
             self.vhost, route.source, "e", self.stand_in, route.routing_key, route.arguments
         )
@@ -123,23 +125,23 @@ class QueueReplacement(Restoration):
             BrokerError: Something stands in the way; everything is then as it was.
             InterruptedRunError: The run was interrupted; likewise.
         """
-        described = contents.describe(self.access, self.vhost, self.name)
-        if described is None:
+        state = self.queue.state()
+        if state is None:
             return
-        old_type = contents.queue_type(described)
+        old_type = state.type
         if old_type is QueueType.STREAM:
             # Once more: its bindings are gone only now.
             self._obstacles().check_empty_stream()
-        self._begin(described)
+        self._begin(state)
         try:
             if self.settings:
                 self.settings.write(self.name, self.new)
-            self._declare_helpers(described)
-            counting.wait(self.access, self.vhost, self.name, self.report)
+            self._declare_helpers(state)
+            counting.wait(self.queue, self.report)
             self._hold()
-            self._keep_given_up(described)
+            self._keep_given_up(state)
             self._obstacles().check_cut_off()
-            self._drain(described)
+            self._drain(state)
         except BaseException:
             self.report(f"queue {self.name}: putting everything back")
             self.restore()
@@ -161,16 +163,16 @@ class QueueReplacement(Restoration):
         for _ in range(REDECLARED):
             if self._declares(self.new):
                 return
-            described = contents.describe(self.access, self.vhost, self.name)
-            if described is None:
+            state = self.queue.state()
+            if state is None:
                 continue
             self.report(
                 f"queue {self.name}: is there as it was before, a client may have declared it "
-                f"again ({self._clients(described)}); replacing that as well"
+                f"again ({self._clients(state)}); replacing that as well"
             )
-            self._declare_helpers(described)
+            self._declare_helpers(state)
             self._hold()
-            self._replace_redeclared(described)
+            self._replace_redeclared(state)
         raise BrokerError(
             self.access.management.endpoint,
             f"queue {self.name}: clients declare it again, with other arguments, as often as it is "
@@ -205,12 +207,12 @@ class QueueReplacement(Restoration):
             raise
         return True
 
-    def _replace_redeclared(self, described: dict[str, Any]) -> None:
-        if self._tells_late(contents.queue_type(described)):
-            self._drain(described, next_=_BETWEEN)
+    def _replace_redeclared(self, state: QueueState) -> None:
+        if self._tells_late(state.type):
+            self._drain(state, next_=_BETWEEN)
             self._fill_in()
         else:
-            self._drain(described, next_=self.new)
+            self._drain(state, next_=self.new)
 
     def _fill_in(self) -> None:
         """Have a classic queue in the place until consumers know that the old one is gone.
@@ -220,16 +222,16 @@ class QueueReplacement(Restoration):
         if not self._declares(_BETWEEN):
             return  # a client was faster
         time.sleep(CANCEL_SECONDS - SETTLE_SECONDS)
-        described = contents.describe(self.access, self.vhost, self.name)
-        if described is not None:
-            self._drain(described, next_=self.new)
+        state = self.queue.state()
+        if state is not None:
+            self._drain(state, next_=self.new)
 
     def _tells_late(self, old: str | None) -> bool:
         """Return whether consumers may not learn that a queue of type ``old`` was deleted."""
         both = old == self.new.type == QueueType.QUORUM
         return both and self.access.management.version < _TELLS_AT_ONCE
 
-    def _clients(self, described: Mapping[str, Any]) -> str:
+    def _clients(self, state: QueueState) -> str:
         """Return which clients use a queue, as far as the broker's statistics tell by now."""
         try:
             listed = self.access.management.get(self.access.path("queues", self.vhost, self.name))
@@ -242,11 +244,11 @@ class QueueReplacement(Restoration):
             if consumer.get("channel_details")
         }
         who = f"used by {', '.join(sorted(filter(None, names)))}" if names else "by whom is unknown"
-        return f"as a {contents.queue_type(described).value} queue, {who}"
+        return f"as a {state.type.value} queue, {who}"
 
-    def _helper_type(self, described: Mapping[str, Any]) -> QueueType:
+    def _helper_type(self, state: QueueState) -> QueueType:
         """Return the helpers' type: as safe as the safer of the two."""
-        quorum = QueueType.QUORUM in (contents.queue_type(described), self.new.type)
+        quorum = QueueType.QUORUM in (state.type, self.new.type)
         return QueueType.QUORUM if quorum else QueueType.CLASSIC
 
     def _helpers(self) -> list[str]:
@@ -268,31 +270,31 @@ class QueueReplacement(Restoration):
             by_name=self.by_name,
         )
 
-    def _begin(self, described: dict[str, Any], *, replaced: bool = True) -> None:
+    def _begin(self, state: QueueState, *, replaced: bool = True) -> None:
         """Make the stand-in, once, after all that can fail has been looked at."""
         self.access.lock(self.vhost)
         if self.has_stand_in():
             return
         if replaced:
-            self._check(described)
+            self._check(state)
         # Helpers have no statistics when they are needed, so the stand-in has what is known now.
         noted = {
             MEAN_BYTES: int(shovel.mean_bytes(self.access, self.vhost, self.name)),
-            SETTINGS: json.dumps(limits.now(self.access, self.vhost, described)),
-            TAKEN: contents.is_taken(self.access, self.vhost, self.name),
-            TYPE: contents.queue_type(described).value,
+            SETTINGS: json.dumps(limits.now(self.access, self.vhost, state)),
+            TAKEN: self.queue.is_taken(),
+            TYPE: state.type.value,
         }
         with self.access.channel(self.vhost) as channel:
             channel.exchange_declare(self.stand_in, "fanout", durable=True, arguments=noted)
             if not self.is_held():
                 channel.queue_bind(self.name, self.stand_in)
 
-    def _check(self, described: dict[str, Any]) -> None:
+    def _check(self, state: QueueState) -> None:
         obstacles = self._obstacles()
-        obstacles.check(described, self._helper_type(described))
+        obstacles.check(state, self._helper_type(state))
         if self.settings:
             self.settings.check(self.name, self.new)
-        obstacles.check_last(described)
+        obstacles.check_last(state)
 
     def _sources(self) -> list[dict[str, Any]]:
         """Return the bindings of the queue, but those that every queue has and our own."""
@@ -317,12 +319,12 @@ class QueueReplacement(Restoration):
                 channel.queue_unbind(self.name, self.stand_in)
         self.report(f"queue {self.name}: what is published now is held in {self.holding}")
 
-    def _drain(self, described: dict[str, Any], *, next_: Queue | None = None) -> None:
+    def _drain(self, state: QueueState, *, next_: Queue | None = None) -> None:
         """Move and wait until the queue is exactly empty, then delete it at once.
 
         ``next_`` is declared in the same moment, before any client can.
         """
-        kind, obstacles = contents.queue_type(described), self._obstacles()
+        kind, obstacles = state.type, self._obstacles()
         deadline, until = time.monotonic() + self.patience, delays.Deadline()
 
         def meanwhile() -> None:
@@ -332,10 +334,7 @@ class QueueReplacement(Restoration):
         time.sleep(SETTLE_SECONDS)
         while True:
             try:
-                empty = contents.wait_until_empty(
-                    self.access,
-                    self.vhost,
-                    self.name,
+                empty = self.queue.wait_until_empty(
                     report=self.report,
                     patience=deadline - time.monotonic(),
                     meanwhile=meanwhile,
@@ -352,26 +351,26 @@ class QueueReplacement(Restoration):
                 obstacles.check_dead_letters()
                 with self.access.channel(self.vhost) as channel:
                     channel.exchange_declare(self.returning, "fanout", durable=True)
-                if delete_empty(self.access, self.vhost, self.name, kind, next_):
+                if delete_empty(self.queue, kind, next_):
                     return
             self._lead_into_drained()
             self._move(self.name, self.drained, meanwhile=interrupt.check)
 
-    def _keep_given_up(self, described: Mapping[str, Any]) -> None:
+    def _keep_given_up(self, state: QueueState) -> None:
         """Lead to the drained queue what a quorum queue would drop at its delivery limit.
 
         It counts what is returned to it, and what was being moved is, if a node is killed.
         """
-        if contents.queue_type(described) is not QueueType.QUORUM:
+        if state.type is not QueueType.QUORUM:
             return
-        applying = limits.now(self.access, self.vhost, described)
-        if contents.TARGET in applying or not self._gives_up(applying):
+        applying = limits.now(self.access, self.vhost, state)
+        if TARGET in applying or not self._gives_up(applying):
             return  # nothing is dropped
         target = Target(kind="queues", name=self.name, type=QueueType.QUORUM)
         definition = self.access.applied(self.vhost, target)
         # When the broker starts, the drained queue may be later than this one.
-        safely = {contents.STRATEGY: "at-least-once", "overflow": "reject-publish"}
-        definition |= {contents.TARGET: self.drained, **safely}
+        safely = {STRATEGY: "at-least-once", "overflow": "reject-publish"}
+        definition |= {TARGET: self.drained, **safely}
         self.access.override_policy(self.vhost, self.given_up, self.name, "queues", definition)
 
     def _gives_up(self, applying: Mapping[str, Any]) -> bool:
@@ -381,18 +380,18 @@ class QueueReplacement(Restoration):
             return with_default
         return int(applying["delivery-limit"]) >= 0 or not with_default
 
-    def _declare_helpers(self, described: Mapping[str, Any]) -> None:
+    def _declare_helpers(self, state: QueueState) -> None:
         """Declare the queues that keep messages meanwhile, and let nothing into them too early."""
-        kind = self._helper_type(described)
+        kind = self._helper_type(state)
         self._obstacles().check_operator_policy(kind)
         helpers = [helper for helper in self._helpers() if not self._exists("queues", helper)]
         for helper in helpers:
-            self._declare_helper(helper, described, kind)
+            self._declare_helper(helper, state, kind)
         self._lead_into_drained()
         for helper in helpers[:1]:  # the others are as old
             self._wait_until_registered(helper)
 
-    def _declare_helper(self, name: str, described: Mapping[str, Any], kind: QueueType) -> None:
+    def _declare_helper(self, name: str, state: QueueState, kind: QueueType) -> None:
         """Declare a queue in which messages wait, which drops none and lets none expire.
 
         It has no time to live. What brings one of its own is dead-lettered as by the original; if
@@ -401,14 +400,14 @@ class QueueReplacement(Restoration):
         quorum = kind is QueueType.QUORUM
         arguments: dict[str, Any] = {"x-queue-type": kind.value}
         if name != self.kept:
-            kept = contents.lifetime(self.access, self.vhost, described)
+            kept = self.queue.lifetime(state)
             kept.pop("message-ttl", None)
             if not quorum:
-                kept.pop(contents.STRATEGY, None)
-            elif contents.STRATEGY in kept:
+                kept.pop(STRATEGY, None)
+            elif STRATEGY in kept:
                 arguments["x-overflow"] = "reject-publish"  # what "at least once" asks for
-            if contents.TARGET not in kept:
-                kept = {contents.TARGET: self.drained if name == self.holding else self.stand_in}
+            if TARGET not in kept:
+                kept = {TARGET: self.drained if name == self.holding else self.stand_in}
             arguments |= {f"x-{key}": value for key, value in kept.items()}
         if quorum and self.access.management.version >= _UNLIMITED_FROM:
             arguments["x-delivery-limit"] = -1

@@ -15,7 +15,8 @@ from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.broker.marker import is_marker
 from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, deletion
+from rabbit_topology.messages import deletion, survey
+from rabbit_topology.messages.queue import BrokerQueue, NoLeaderError
 from rabbit_topology.model import OnDelete, Queue, Topology
 from rabbit_topology.safety import stand_ins
 from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
@@ -86,7 +87,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         else:
             replacement.restore()
     completed: list[str] = []
-    for name in dict.fromkeys([*topology.queues, *contents.names(access, vhost)]):
+    for name in dict.fromkeys([*topology.queues, *survey.names(access, vhost)]):
         taken = Restoration(access=access, vhost=vhost, name=name, report=report)
         if taken.stand_in not in helpers:
             continue
@@ -195,15 +196,14 @@ def _delete_half_declared(
 def _never_had_a_leader(
     access: Access, vhost: str, name: str, report: Callable[[str], None]
 ) -> bool:
+    queue = BrokerQueue(access, vhost, name)
     for _ in range(2):  # a member that has just come back needs a moment
         try:
-            contents.read(access, vhost, name)
-        except contents.NoLeaderError:
-            described = contents.describe(access, vhost, name) or {}
+            queue.read()
+        except NoLeaderError:
+            state = queue.state()
             # With all of them there, a queue that ever had a leader elects one.
-            if not described.get("members") or set(described["members"]) != set(
-                described.get("online", ())
-            ):
+            if state is None or not state.members or state.members != state.online:
                 raise
             report(f"queue {name}: has no leader, waiting for one (the broker takes a minute)")
         else:
@@ -216,11 +216,11 @@ def _end_queue_deletion(
 ) -> None:
     """Delete a quorum queue whose deletion was cut short; one that works is left to this run."""
     name = deletion.being_deleted(access, vhost, mark)
-    described = contents.describe(access, vhost, name) if name else None
-    if described is not None:
+    queue = BrokerQueue(access, vhost, name)
+    if name and queue.state() is not None:
         try:
-            contents.read(access, vhost, name)
-        except contents.NoLeaderError:
+            queue.read()
+        except NoLeaderError:
             report(f"queue {name}: ending the deletion that a killed run began; it was empty")
             access.request_if_there("DELETE", "queues", vhost, name)
     access.request_if_there("DELETE", "exchanges", vhost, mark)

@@ -22,11 +22,15 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, shovel
+from rabbit_topology.messages import shovel
+from rabbit_topology.messages.contents import Contents
 from rabbit_topology.messages.deletion import delete_if_empty
 from rabbit_topology.messages.inflow import Inflow
+from rabbit_topology.messages.queue import BrokerQueue
+from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import QueueType
 from rabbit_topology.safety import limits
+from rabbit_topology.safety.replacement import ROUTED_SECONDS, Way, way_of
 
 PATIENCE_SECONDS = 900.0
 """How long consumers may take to finish what they hold, before everything is put back."""
@@ -64,6 +68,14 @@ class Restoration:
     report: Callable[[str], None]
     patience: float = PATIENCE_SECONDS
     """Seconds."""
+
+    @property
+    def queue(self) -> BrokerQueue:
+        """The queue itself."""
+        return self._other(self.name)
+
+    def _other(self, name: str) -> BrokerQueue:
+        return BrokerQueue(self.access, self.vhost, name)
 
     @property
     def stand_in(self) -> str:
@@ -125,7 +137,7 @@ class Restoration:
             return
         shovel.stop_leftover(self.access, self.vhost, self.kept)
         self._lead_into_drained()
-        while not delete_if_empty(self.access, self.vhost, self.kept):
+        while not delete_if_empty(self._other(self.kept)):
             self._move(self.kept, self.drained)
 
     def _restore(self, *, young: bool) -> None:
@@ -193,9 +205,9 @@ class Restoration:
         yield end
 
     def _moving_back(self, source: str, meanwhile: Callable[[], None]) -> shovel.Move:
-        described = contents.describe(self.access, self.vhost, self.name) or {"name": self.name}
-        applying = limits.now(self.access, self.vhost, {"arguments": {}, **described})
-        if contents.queue_type(described) is QueueType.STREAM:
+        state = self.queue.state() or QueueState({"name": self.name})
+        applying = limits.now(self.access, self.vhost, state)
+        if state.type is QueueType.STREAM:
             applying = {}  # what it keeps for how long has nothing to do with consumers
         noted = self._noted()
         if not noted.get(TAKEN, True):
@@ -203,8 +215,8 @@ class Restoration:
         mean = float(noted.get(MEAN_BYTES, 0))
         inflow = Inflow(
             limits=applying,
-            ready=partial(contents.ready, self.access, self.vhost, self.name),
-            consumers=partial(contents.consumers, self.access, self.vhost, self.name),
+            ready=self.queue.ready,
+            consumers=self.queue.consumers,
             mean_bytes=lambda: mean or shovel.mean_bytes(self.access, self.vhost, source),
         )
         return shovel.Move(
@@ -238,16 +250,19 @@ class Restoration:
                 channel.queue_unbind(self.holding, self.stand_in)
             self._bind_again()
 
-    def _bind_again(self) -> None:
-        for binding in self.access.bindings("exchanges", self.vhost, self.stand_in, "destination"):
+    def _bind_again(self) -> set[Way]:
+        """Bind the queue as its stand-in is; return the bindings of that."""
+        bindings = self.access.bindings("exchanges", self.vhost, self.stand_in, "destination")
+        for binding in bindings:
             self.access.copy_binding(self.vhost, binding, destination=("q", self.name))
+        return {way_of(binding) for binding in bindings}
 
     def _drop_again(self) -> None:
         """End what `_keep_given_up` began, once all that it kept is in the drained queue."""
         if not any(one["name"] == self.given_up for one in self.access.policies(self.vhost)):
             return
         deadline = time.monotonic() + self.patience
-        while (held := contents.read(self.access, self.vhost, self.name)) and held.dead_letters:
+        while (held := self.queue.read()) and held.dead_letters:
             if time.monotonic() > deadline:
                 break
             time.sleep(0.1)
@@ -258,7 +273,7 @@ class Restoration:
         while self._quick(queue).consumers and time.monotonic() < deadline:
             time.sleep(0.02)  # its shovel, on the way out
         deadline = time.monotonic() + self.patience
-        while not delete_if_empty(self.access, self.vhost, queue):
+        while not delete_if_empty(self._other(queue)):
             self._moving_back(queue, lambda: None).run()
             if time.monotonic() > deadline:
                 raise BrokerError(
@@ -271,17 +286,23 @@ class Restoration:
         for queue in (self.drained, self.holding, self.kept):
             self.access.delete_policy(self.vhost, queue)
         self.access.request_if_there("DELETE", "queues", self.vhost, self.kept)
-        with self.access.rebinding, self.access.channel(self.vhost) as channel:
-            self._bind_again()  # what another replacement has bound to the stand-in meanwhile
-            # The stand-in last: as long as it is there, a next run knows that something is left.
-            for exchange in (self.drained, self.returning, self.stand_in):
-                channel.exchange_delete(exchange)
+        before: set[Way] | None = None
+        while True:
+            with self.access.rebinding, self.access.channel(self.vhost) as channel:
+                ways = self._bind_again()  # another replacement may have bound it meanwhile
+                if ways == before:
+                    # The stand-in last: as long as it is there, a next run knows what is left.
+                    for exchange in (self.drained, self.returning, self.stand_in):
+                        channel.exchange_delete(exchange)
+                    return
+            before = ways
+            time.sleep(ROUTED_SECONDS)
 
     def _wait_until_registered(self, queue: str) -> None:
         """Let nothing into a quorum queue before its only node has it on disk."""
-        described = contents.describe(self.access, self.vhost, queue) or {}
+        state = self._other(queue).state()
         # With three members, the other two remember.
-        if described.get("members") and len(described["members"]) < SAFE_MEMBERS:
+        if state and 0 < len(state.members) < SAFE_MEMBERS:
             time.sleep(_REGISTERED_SECONDS)
 
     def _lead_into_drained(self) -> None:
@@ -289,11 +310,9 @@ class Restoration:
             channel.exchange_declare(self.drained, "fanout", durable=True)
             channel.queue_bind(self.drained, self.drained)
 
-    def _quick(self, queue: str) -> contents.Contents:
-        held = contents.quick(self.access, self.vhost, queue)
-        return held or contents.Contents(
-            kind=QueueType.CLASSIC, ready=0, unacknowledged=0, consumers=0
-        )
+    def _quick(self, queue: str) -> Contents:
+        held = self._other(queue).quick()
+        return held or Contents(kind=QueueType.CLASSIC, ready=0, unacknowledged=0, consumers=0)
 
     def _move(
         self, source: str, exchange: str, meanwhile: Callable[[], None] = lambda: None

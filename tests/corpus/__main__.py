@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -21,12 +20,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
 
-import yaml
-
 from rabbit_topology.broker.management import Management
 from rabbit_topology.errors import BrokerError
 from tests.corpus.page import write
-from tests.support.stacks import EngineFailedError, Stack, definitions, management
+from tests.support.stacks import EngineFailedError, Stack, command, definitions, management
 from toolchain import engine
 from toolchain.broker import Broker
 
@@ -104,7 +101,7 @@ def adopted(stack: Stack, file: Path) -> Outcome:
         return Outcome(file=file.name, version=version, outcome=outcome, reason=reason)
     try:
         compare(stack, before)
-    except (AssertionError, EngineFailedError) as error:
+    except (AssertionError, EngineFailedError, subprocess.TimeoutExpired) as error:
         return Outcome(file=file.name, version=version, outcome="failed", reason=str(error))
     managed = [
         resource
@@ -120,29 +117,9 @@ def adopted(stack: Stack, file: Path) -> Outcome:
     )
 
 
-def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command of the package in a stack's folder, with its broker in the environment."""
-    broker = stack.broker
-    reached = {
-        "RABBITMQ_ENDPOINT": broker.endpoint,
-        "RABBITMQ_USERNAME": broker.username,
-        "RABBITMQ_PASSWORD": broker.password,
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "rabbit_topology", *arguments],
-        cwd=stack.folder,
-        env={**stack.env, **reached},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def compare(stack: Stack, before: dict[str, list[str]]) -> None:
     """Deploy, refresh and preview; raise where anything changes."""
-    stack.configure(None, broker={})
-    config = yaml.safe_load(stack.config_file.read_text())["config"]
-    stack.write_config({**config, "rabbit-topology:base": "topology.yaml"})
+    stack.configure_base()
     stack.up()
     stack.up("--refresh", "--expect-no-changes")
     stack.preview("--refresh", "--expect-no-changes")
@@ -160,7 +137,7 @@ def run(
         own_user(broker)
         for number, file in enumerate(files):
             begun = time.monotonic()
-            stack = Stack(Path(folder) / str(number), env, broker)
+            stack = Stack(Path(folder) / str(number), env, broker, timeout=1800)
             outcome = adopted(stack, file)
             seconds = round(time.monotonic() - begun, 1)
             yield Outcome(**{**asdict(outcome), "seconds": seconds})

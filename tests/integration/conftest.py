@@ -38,8 +38,8 @@ def start_broker() -> Iterator[Callable[[str], Broker]]:
     config = {
         "collect_statistics_interval": "1000",
         # The plugin collects them as often as it keeps a sample.
-        **{f"{kept}.{it}.minute": "1" for it in ("global", "basic", "detailed")},
-        **{f"{kept}.{it}.hour": "60" for it in ("global", "basic")},
+        **{f"{kept}.{one}.minute": "1" for one in ("global", "basic", "detailed")},
+        **{f"{kept}.{one}.hour": "60" for one in ("global", "basic")},
         f"{kept}.global.day": "1200",
     }
     with start_once(config=config, advanced={"quorum_tick_interval": 1000}) as start:

@@ -5,17 +5,14 @@ A broker that others have filled: `adopt`, `pulumi up`, and nothing on it has ch
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
-import yaml
 
 from tests.support.clients import Consumer, Publisher
 from tests.support.stacks import (
-    ROOT,
     Stack,
+    command,
     connect,
     definitions,
     drain,
@@ -80,36 +77,11 @@ def seed(broker: Broker, vhost: str) -> None:
         put(f"/policies/{vhost}/lazy", with_boolean)
 
 
-def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the stack's folder, with the broker in its environment."""
-    broker = stack.broker
-    reached = {
-        "RABBITMQ_ENDPOINT": broker.endpoint,
-        "RABBITMQ_USERNAME": broker.username,
-        "RABBITMQ_PASSWORD": broker.password,
-    }
-    return subprocess.run(
-        [sys.executable, "-m", "rabbit_topology", *arguments],
-        cwd=stack.folder,
-        env={**stack.env, **reached, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
 def adopt(stack: Stack, *arguments: str) -> str:
     """Adopt the stack's broker; return what is printed."""
     ended = command(stack, "adopt", *arguments)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     return ended.stdout
-
-
-def configure(stack: Stack) -> None:
-    """Write the stack's config as the command says it."""
-    stack.configure(None, broker={})
-    config = yaml.safe_load(stack.config_file.read_text())["config"]
-    stack.write_config({**config, "rabbit-topology:base": "topology.yaml"})
 
 
 @pytest.fixture
@@ -127,7 +99,7 @@ def test_a_broker_that_is_there_is_adopted_and_stays_as_it_is(adopted: Stack, vh
     ):
         wait_for(lambda: len(consumer.taken) > 100, "traffic")
         printed = adopt(adopted, "--vhost", vhost, "--vhost", f"{vhost}-b")
-        configure(adopted)
+        adopted.configure_base()
         assert "objects, which are there as they are declared" in adopted.preview().text
         made = adopted.up()
         for key, value in definitions(broker).items():

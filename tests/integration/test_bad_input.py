@@ -76,7 +76,7 @@ def refusing(
 
 def with_binding(**changed: Any) -> dict[str, Any]:
     binding = {**GOOD["bindings"][0], **changed}
-    return {**GOOD, "bindings": [{key: it for key, it in binding.items() if it is not None}]}
+    return {**GOOD, "bindings": [{key: one for key, one in binding.items() if one is not None}]}
 
 
 LONG = "é" * 128
@@ -221,7 +221,7 @@ def test_a_wrong_password_is_refused_also_by_a_preview(refusing: Refusing) -> No
     refusing.refused(*words)
     preview = refusing.stack.preview(check=False)
     assert preview.status != 0
-    assert all(it in preview.text for it in words)
+    assert all(word in preview.text for word in words)
     assert refusing.password not in preview.text
 
 

@@ -18,8 +18,9 @@ from rabbit_topology.broker import totals
 from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.lint.reading import parse
-from rabbit_topology.messages import contents, deletion
+from rabbit_topology.messages import deletion, survey
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue, NoLeaderError
 from rabbit_topology.model import QueueType
 from rabbit_topology.safety import recovery
 from tests.support.stacks import access_to, connect, fill, management, wait_for
@@ -49,8 +50,8 @@ def test_a_survey_says_what_every_queue_holds(broker: Broker, vhost: str) -> Non
         channel.queue_declare("of another connection", exclusive=True)
         channel.basic_consume("classic empty", lambda *_: None)
 
-        surveyed = contents.survey(access, vhost)
-        chosen = contents.survey(access, vhost, lambda name: name == "classic full")
+        surveyed = survey.survey(access, vhost)
+        chosen = survey.survey(access, vhost, lambda name: name == "classic full")
 
     half = Contents(kind=QueueType.CLASSIC, ready=1, unacknowledged=1, consumers=0)
     assert surveyed == {
@@ -79,8 +80,8 @@ def test_a_quorum_queue_of_the_default_vhost_is_asked_by_its_total(broker: Broke
         channel = connection.channel()
         channel.queue_declare(name, durable=True, arguments=kept)
         try:
-            assert contents.read(access, "/", name) == replace(NOTHING, kind=QueueType.QUORUM)
-            assert contents.is_empty(access, "/", name)
+            assert BrokerQueue(access, "/", name).read() == replace(NOTHING, kind=QueueType.QUORUM)
+            assert BrokerQueue(access, "/", name).is_empty()
         finally:
             channel.queue_delete(name)
 
@@ -109,19 +110,19 @@ def _leaderless(version: str, vhost: str) -> Iterator[Access]:
             if node is not survivor:
                 os.kill(node.process.pid, signal.SIGKILL)
         wait_for(
-            lambda: contents._declared(access, vhost, "q") == (0, 0),
+            lambda: BrokerQueue(access, vhost, "q").declared() == (0, 0),
             "the broker says that the queue is empty",
         )
         yield access
 
 
 def _is_not_taken_for_empty(access: Access, vhost: str) -> None:
-    with pytest.raises(contents.NoLeaderError, match="'q' does not answer"):
-        contents.read(access, vhost, "q")
-    with pytest.raises(contents.NoLeaderError):
-        contents.survey(access, vhost)
-    with pytest.raises(contents.NoLeaderError):
-        deletion.delete_empty(access, vhost, "q", QueueType.QUORUM)
+    with pytest.raises(NoLeaderError, match="'q' does not answer"):
+        BrokerQueue(access, vhost, "q").read()
+    with pytest.raises(NoLeaderError):
+        survey.survey(access, vhost)
+    with pytest.raises(NoLeaderError):
+        deletion.delete_empty(BrokerQueue(access, vhost, "q"), QueueType.QUORUM)
     assert access.exists("queues", vhost, "q")
 
 
@@ -133,7 +134,7 @@ def test_a_quorum_queue_without_a_leader_is_not_taken_for_empty(vhost: str) -> N
             channel.exchange_declare(own_name("stand-in", "q"), "fanout", durable=True)
             channel.queue_declare(own_name("holding", "q"), durable=True)
         topology, *_ = parse({"vhost": vhost, "queues": {"q": {}}})
-        with pytest.raises(contents.NoLeaderError):
+        with pytest.raises(NoLeaderError):
             recovery.complete(access, topology, print)
         assert access.exists("queues", vhost, "q")
 
@@ -173,7 +174,7 @@ def test_a_channel_is_used_again(lent: Access, vhost: str, monkeypatch: pytest.M
     with lent.channel(vhost) as first:
         pass
     for _ in range(3):
-        assert contents.read(lent, vhost, "q") == NOTHING
+        assert BrokerQueue(lent, vhost, "q").read() == NOTHING
     with lent.channel(vhost) as again:
         assert again is first
     assert opened == [vhost]
@@ -199,9 +200,9 @@ def test_a_message_that_was_looked_at_is_given_back(lent: Access, vhost: str, ki
     full = Contents(kind=QueueType(kind), ready=1, unacknowledged=0, consumers=0)
     for _ in range(2):
         if kind == "quorum":
-            assert not contents.is_empty(lent, vhost, "full")
+            assert not BrokerQueue(lent, vhost, "full").is_empty()
         # It is given back when the queue hears that the channel is closed, a moment later.
-        wait_for(lambda: contents.read(lent, vhost, "full") == full, "it is ready again")
+        wait_for(lambda: BrokerQueue(lent, vhost, "full").read() == full, "it is ready again")
 
 
 def test_one_that_was_idle_for_long_is_not(
@@ -210,7 +211,7 @@ def test_one_that_was_idle_for_long_is_not(
     opened = _opened(monkeypatch)
     monkeypatch.setattr(pool, "_FRESH_SECONDS", 0.0)
     for _ in range(2):
-        assert contents.read(lent, vhost, "q") == NOTHING
+        assert BrokerQueue(lent, vhost, "q").read() == NOTHING
     assert opened == [vhost, vhost]
 
 
@@ -218,8 +219,8 @@ def test_nor_one_on_which_something_failed(
     lent: Access, vhost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened = _opened(monkeypatch)
-    assert contents.read(lent, vhost, "gone") is None
-    assert contents.read(lent, vhost, "q") == NOTHING
+    assert BrokerQueue(lent, vhost, "gone").read() is None
+    assert BrokerQueue(lent, vhost, "q").read() == NOTHING
     assert opened == [vhost, vhost]
 
 
@@ -230,7 +231,7 @@ def test_nor_one_that_the_broker_has_closed(
     path = f"/vhosts/{vhost}/connections"
     with lent.channel(vhost):
         wait_for(lambda: lent.management.get(path), "the connection is known")
-    for it in lent.management.get(path):
-        lent.management.request("DELETE", f"/connections/{it['name'].replace(' ', '%20')}")
-    assert contents.read(lent, vhost, "q") == NOTHING
+    for one in lent.management.get(path):
+        lent.management.request("DELETE", f"/connections/{one['name'].replace(' ', '%20')}")
+    assert BrokerQueue(lent, vhost, "q").read() == NOTHING
     assert opened == [vhost, vhost]

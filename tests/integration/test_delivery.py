@@ -73,7 +73,7 @@ KILLED = """
 import os, signal
 from pika.adapters.blocking_connection import BlockingChannel
 BlockingChannel.basic_get = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
-from rabbit_topology.__main__ import main
+from rabbit_topology.commands.app import main
 main()
 """
 """The command line, killed when its first message is about to be taken out again."""
@@ -225,7 +225,7 @@ def test_the_proof_covers_every_binding_and_leaves_the_broker_as_it_was(
 ) -> None:
     before = definitions(deployed.broker)
     proven = deployed.prove()
-    assert [it.route for it in proven] == list(parse(TOPOLOGY)[0].routes())
+    assert [one.route for one in proven] == list(parse(TOPOLOGY)[0].routes())
     assert len(proven) == BINDINGS
     wait_for(lambda: definitions(deployed.broker) == before, "nothing of the proof is left")
 

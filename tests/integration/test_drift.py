@@ -45,9 +45,9 @@ def change_everything(api: Management, vhost: str) -> None:
 
 def but_hashes(broker: Broker) -> dict[str, list[str]]:
     """Return all that a broker holds but password hashes: with each salt there is another."""
-    found = definitions(broker)
-    users = [json.loads(it) for it in found["users"]]
-    return {**found, "users": [json.dumps({**it, "password_hash": ""}) for it in users]}
+    result = definitions(broker)
+    users = [json.loads(user) for user in result["users"]]
+    return {**result, "users": [json.dumps({**user, "password_hash": ""}) for user in users]}
 
 
 @pytest.mark.parametrize("settings", [{}, engine.QUICK], ids=["as it comes", "as make up"])

@@ -160,7 +160,9 @@ def test_over_the_management_api_alone_only_a_classic_queue_is_known_to_be_empty
             # What stays keeps its bindings.
             del before["queues"]["classic-empty"]
             before["bindings"] = [
-                it for it in before["bindings"] if it["destination"] != "classic-empty"
+                binding
+                for binding in before["bindings"]
+                if binding["destination"] != "classic-empty"
             ]
             assert held(broker, vhost) == before
 

@@ -19,7 +19,7 @@ from rabbit_topology.compiler import settings
 from rabbit_topology.compiler.context import Context
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.lint.reading import read
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import QueueType
 from rabbit_topology.model.versions import Version, parse
 from tests.support.stacks import Stack, access_to, connect, fill, management, wait_for
@@ -359,8 +359,8 @@ def test_dead_letters_that_wait_are_seen_below_a_policy_that_is_switched_off(
     with connect(stack.broker, vhost) as connection:
         fill(connection.channel(), "q", 4)
     access = access_to(stack.broker)
-    wait_for(lambda: not contents.ready(access, vhost, "q"), "they expire")
-    held = contents.read(access, vhost, "q")
+    wait_for(lambda: not BrokerQueue(access, vhost, "q").ready(), "they expire")
+    held = BrokerQueue(access, vhost, "q").read()
     assert held is not None and held.dead_letters == 4
 
     del topology["queues"]["q"], topology["bindings"]

@@ -15,7 +15,8 @@ import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, deletion
+from rabbit_topology.messages import deletion, survey
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import Queue, QueueType
 from rabbit_topology.safety import limits, stand_ins
 from rabbit_topology.safety.queue_replacement import QueueReplacement
@@ -69,7 +70,7 @@ def config(vhost: str, **arguments: Any) -> dict[str, Any]:
 
 
 def without(topology: dict[str, Any], name: str) -> dict[str, Any]:
-    queues = {key: it for key, it in topology["queues"].items() if key != name}
+    queues = {key: one for key, one in topology["queues"].items() if key != name}
     return {**topology, "queues": queues}
 
 
@@ -107,12 +108,12 @@ def test_delayed_messages_are_not_deleted_with_their_queue(
     destroyed = stack.destroy(check=False)
     assert destroyed.status
     assert f"queue q holds {held}" in destroyed.text
-    assert set(contents.names(access_to(broker), vhost)) == {"q", "other"}
+    assert set(survey.names(access_to(broker), vhost)) == {"q", "other"}
 
     admin.request("DELETE", f"/queues/{vhost}/q/contents")
     stack.configure(without(whole, "q"))
     stack.up()
-    assert contents.names(access_to(broker), vhost) == ["other"]
+    assert survey.names(access_to(broker), vhost) == ["other"]
 
 
 def test_delayed_messages_of_others_keep_the_vhost(
@@ -146,28 +147,28 @@ def test_a_message_that_came_and_was_delayed_since_the_survey_is_seen(
     queue: BlockingChannel, delaying: Broker, vhost: str
 ) -> None:
     access = access_to(delaying)
-    surveyed = contents.survey(access, vhost)
+    surveyed = survey.survey(access, vhost)
     assert surveyed["q"].empty
     delay(queue, "q", 1)
-    assert not deletion.delete_empty(access, vhost, "q", QueueType.QUORUM)
-    found = contents.read(access, vhost, "q")
-    assert found
-    assert (found.messages, found.delayed) == (1, 1)
+    assert not deletion.delete_empty(BrokerQueue(access, vhost, "q"), QueueType.QUORUM)
+    result = BrokerQueue(access, vhost, "q").read()
+    assert result
+    assert (result.messages, result.delayed) == (1, 1)
 
 
 def test_once_surveyed_an_idle_queue_is_deleted_without_another_wait(
     queue: BlockingChannel, delaying: Broker, vhost: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     access = access_to(delaying)
-    assert contents.survey(access, vhost)["q"].empty
+    assert survey.survey(access, vhost)["q"].empty
     listed: list[str] = []
     get = type(access.management).get
     monkeypatch.setattr(
         type(access.management), "get", lambda self, path: listed.append(path) or get(self, path)
     )
-    assert deletion.delete_empty(access, vhost, "q", QueueType.QUORUM)
+    assert deletion.delete_empty(BrokerQueue(access, vhost, "q"), QueueType.QUORUM)
     assert not any("columns=" in path for path in listed)
-    assert contents.names(access, vhost) == []
+    assert survey.names(access, vhost) == []
 
 
 def test_who_took_a_message_with_get_counts_as_holding_it(broker: Broker, vhost: str) -> None:
@@ -178,10 +179,10 @@ def test_who_took_a_message_with_get_counts_as_holding_it(broker: Broker, vhost:
         channel.queue_declare("q", durable=True, arguments={"x-queue-type": "quorum"})
         fill(channel, "q", 1)
         channel.basic_get("q")
-        found = contents.read(access, vhost, "q")
-        assert found
-        assert (found.messages, found.unacknowledged) == (1, 1)
-        assert not deletion.delete_if_empty(access, vhost, "q")
+        result = BrokerQueue(access, vhost, "q").read()
+        assert result
+        assert (result.messages, result.unacknowledged) == (1, 1)
+        assert not deletion.delete_if_empty(BrokerQueue(access, vhost, "q"))
 
 
 def test_a_limit_counts_delayed_messages(
@@ -239,9 +240,9 @@ def test_what_a_consumer_delays_is_refused_whatever_the_settings(
         assert "consumers say so (x-opt-delivery-time)" in text
     access = access_to(delaying)
     assert stand_ins.leftovers(access, vhost) == []
-    found = contents.read(access, vhost, "q")
-    assert found
-    assert found.delayed == 3
+    result = BrokerQueue(access, vhost, "q").read()
+    assert result
+    assert result.delayed == 3
 
 
 @pytest.mark.parametrize("safety", [None, {"preview": "error"}])
@@ -277,14 +278,14 @@ def test_traffic_is_not_held_for_messages_that_are_delayed_for_long(
         an_hour = {"x-queue-type": "quorum", **DELAYS, "x-delayed-retry-min": 3_600_000}
         channel.queue_declare("q", durable=True, arguments=an_hour)
         delay(channel, "q", 2)
-        described = contents.describe(access, vhost, "q")
-        assert described
+        state = BrokerQueue(access, vhost, "q").state()
+        assert state
         began = time.monotonic()
         taken = QueueReplacement(access=access, vhost=vhost, name="q", new=Queue(), report=print)
         with pytest.raises(BrokerError, match="cannot be replaced now: it delays 2 messages"):
-            taken._drain(described)
+            taken._drain(state)
         assert time.monotonic() - began < 100
-        assert contents.names(access, vhost) == ["q"]
+        assert survey.names(access, vhost) == ["q"]
 
 
 def test_forty_empty_queues_leave_in_one_go(
@@ -303,4 +304,4 @@ def test_forty_empty_queues_leave_in_one_go(
     assert stack.up().changes["deleted"] == 40
     # One after the other, each would wait for 6 to 10 s; `bench/` says what it really takes.
     assert time.monotonic() - began < 150
-    assert contents.names(access_to(broker), vhost) == ["stays"]
+    assert survey.names(access_to(broker), vhost) == ["stays"]

@@ -137,17 +137,17 @@ def test_every_kind_of_object_is_made_left_alone_and_taken_away(stack: Stack, vh
 
     api = management(stack.broker)
     policies = {
-        it["name"]: (it["pattern"], it["definition"]) for it in api.get(f"/policies/{vhost}")
+        one["name"]: (one["pattern"], one["definition"]) for one in api.get(f"/policies/{vhost}")
     }
     assert policies.items() >= POLICIES.items()
-    users = {it["user"]: it for it in api.get(f"/vhosts/{vhost}/permissions")}
+    users = {one["user"]: one for one in api.get(f"/vhosts/{vhost}/permissions")}
     assert _permissions(users[f"{vhost}.gateway"]) == ("^$", "^(orders)$", "^(plain)$")
     assert _permissions(users[f"{vhost}.worker"]) == (
         r"^(worker\..*)$",
         r"^(amq\.default|worker\..*)$",
         r"^(orders|worker\..*)$",
     )
-    topics = {it["user"]: it for it in api.get(f"/vhosts/{vhost}/topic-permissions")}
+    topics = {one["user"]: one for one in api.get(f"/vhosts/{vhost}/topic-permissions")}
     assert topics[f"{vhost}.gateway"]["write"] == r"^(order\.[^.]*)\z"
     assert api.get(f"/parameters/shovel/{vhost}/mover")["value"]["src-queue"] == "limited"
     assert api.get(f"/parameters/federation-upstream/{vhost}/far")["value"]["exchange"] == "x"
@@ -169,10 +169,10 @@ def test_topic_permissions_outlive_the_replacement_of_their_exchange(stack: Stac
     stack.configure(topology, seed=SEED)
     result = stack.up()
     assert result.changes["replaced"] == 2, result.text
-    (it,) = management(stack.broker).get(f"/vhosts/{vhost}/topic-permissions")
-    assert (it["exchange"], it["write"], it["read"]) == ("orders", r"^(a)\z", "^$")
+    (one,) = management(stack.broker).get(f"/vhosts/{vhost}/topic-permissions")
+    assert (one["exchange"], one["write"], one["read"]) == ("orders", r"^(a)\z", "^$")
     assert set(stack.up("--expect-no-changes", "--refresh").changes) == {"unchanged"}
 
 
-def _permissions(it: dict[str, Any]) -> tuple[str, str, str]:
-    return it["configure"], it["write"], it["read"]
+def _permissions(one: dict[str, Any]) -> tuple[str, str, str]:
+    return one["configure"], one["write"], one["read"]

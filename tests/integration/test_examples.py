@@ -34,13 +34,13 @@ def _vhosts(path: Path) -> dict[str, Any]:
 def outputs(stack: Stack) -> Iterator[dict[str, Any]]:
     """Deploy all of them at once, a vhost or two each; afterwards nothing is left."""
     before = definitions(stack.broker)
-    vhosts = {name: it for path in FILES for name, it in _vhosts(path).items()}
+    vhosts = {name: one for path in FILES for name, one in _vhosts(path).items()}
     stack.configure({"vhosts": vhosts}, seed=SEED)
     stack.up()
     again = stack.up("--expect-no-changes", "--refresh")
     assert set(again.changes) == {"unchanged"}, again.text
-    for name, it in vhosts.items():
-        settled.check_broker(stack.broker, {"vhost": name, **it})
+    for name, vhost in vhosts.items():
+        settled.check_broker(stack.broker, {"vhost": name, **vhost})
     yield stack.outputs()["vhosts"]
     # Streams hold what was published: nothing at all is deleted before the config says so.
     kept = definitions(stack.broker)
@@ -48,8 +48,8 @@ def outputs(stack: Stack) -> Iterator[dict[str, Any]]:
     assert refused.status != 0
     assert "queue audit in vhost events holds " in refused.text
     assert definitions(stack.broker) == kept
-    for it in vhosts.values():
-        for queue in (*it.get("queues", {}).values(), *it.get("super_streams", {}).values()):
+    for vhost in vhosts.values():
+        for queue in (*vhost.get("queues", {}).values(), *vhost.get("super_streams", {}).values()):
             if queue.get("type") == "stream" or "partitions" in queue:
                 queue["on_delete"] = "discard"
     stack.configure({"vhosts": vhosts}, seed=SEED)
@@ -161,7 +161,7 @@ def _rpc(outputs: dict[str, Any]) -> None:
         _as_service(outputs, "rpc", "server") as server,
     ):
         client.basic_consume(
-            "amq.rabbitmq.reply-to", lambda *it: replies.append(it[3]), auto_ack=True
+            "amq.rabbitmq.reply-to", lambda *one: replies.append(one[3]), auto_ack=True
         )
         properties = pika.BasicProperties(reply_to="amq.rabbitmq.reply-to")
         client.basic_publish("rpc", "calculate", b"20 + 22", properties)
@@ -236,9 +236,9 @@ def test_one_program_for_two_brokers(
     stack.up()
     assert set(stack.up("--expect-no-changes", "--refresh").changes) == {"unchanged"}
     for region, broker in brokers.items():
-        found = stack.outputs()[region]
-        assert broker.hosts[0] in found["connection_url"]
-        with pika.BlockingConnection(pika.URLParameters(found["connection_url"])) as connection:
+        result = stack.outputs()[region]
+        assert broker.hosts[0] in result["connection_url"]
+        with pika.BlockingConnection(pika.URLParameters(result["connection_url"])) as connection:
             channel = connection.channel()
             channel.basic_publish("orders", "order.new", region.encode())
     # What one broker holds keeps its queue there, and the other's is not asked.
@@ -246,8 +246,8 @@ def test_one_program_for_two_brokers(
     assert refused.status != 0
     assert "queue orders.new holds 1 ready" in refused.text
     for region in brokers:
-        found = stack.outputs()[region]
-        with pika.BlockingConnection(pika.URLParameters(found["connection_url"])) as connection:
+        result = stack.outputs()[region]
+        with pika.BlockingConnection(pika.URLParameters(result["connection_url"])) as connection:
             method, _, body = _get(channel := connection.channel(), "orders.new")
             channel.basic_ack(method.delivery_tag)
             assert body == region.encode()

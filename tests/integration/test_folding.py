@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rabbit_topology.compiler.names import PREFIX
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.queue import BrokerQueue
 from tests.support.stacks import Stack, access_to, connect, fill, held, management
 
 TWO_VERSIONS = pytest.mark.parametrize("broker", ["3.10", "4.0"], indirect=True)
@@ -61,7 +61,7 @@ def put(stack: Stack, vhost: str, queues: Mapping[str, Any], count: int = MESSAG
 
 def ready(stack: Stack, vhost: str, queues: Mapping[str, Any]) -> dict[str, int]:
     access = access_to(stack.broker)
-    return {name: contents.ready(access, vhost, name) for name in queues}
+    return {name: BrokerQueue(access, vhost, name).ready() for name in queues}
 
 
 def goes_through(stack: Stack, vhost: str, queues: Mapping[str, Any]) -> None:

@@ -20,12 +20,16 @@ MESSAGES = 5
 def urns(stack: Stack, kind: str) -> list[str]:
     """Return the URNs of a kind's resources, shortest first: what patterns make is last."""
     state = json.loads(stack.pulumi("stack", "export", "--stack", stack.name).output)
-    all_of_them = [it for it in state["deployment"]["resources"] if "rabbitmq:" in it["type"]]
-    marked = [it["urn"] for it in all_of_them if it.get("delete") or it.get("pendingReplacement")]
+    all_of_them = [
+        resource for resource in state["deployment"]["resources"] if "rabbitmq:" in resource["type"]
+    ]
+    marked = [
+        one["urn"] for one in all_of_them if one.get("delete") or one.get("pendingReplacement")
+    ]
     assert not marked, f"the state is left half-way: {marked}"
-    own = [it["urn"] for it in all_of_them if "rabbitmq:index" in it["urn"].split("::")[2]]
+    own = [one["urn"] for one in all_of_them if "rabbitmq:index" in one["urn"].split("::")[2]]
     return sorted(
-        (it for it in own if inputs.kind(it.split("::")[2].split("$")[-1]) == kind), key=len
+        (one for one in own if inputs.kind(one.split("::")[2].split("$")[-1]) == kind), key=len
     )
 
 
@@ -52,23 +56,23 @@ def state_of(stack: Stack, vhost: str) -> dict[str, list[str]]:
     But for password hashes, which are salted anew each time.
     """
     api = management(stack.broker)
-    found = {
+    result = {
         kind: entries
         for kind, entries in api.get(f"/definitions/{vhost}").items()
         if isinstance(entries, list)
     }
-    found |= {
+    result |= {
         kind: api.get(f"/vhosts/{vhost}/{kind}") for kind in ("permissions", "topic-permissions")
     }
-    found["users"] = [
-        {key: it[key] for key in ("name", "tags")}
-        for it in api.get("/users")
-        if it["name"].startswith(vhost)
+    result["users"] = [
+        {key: user[key] for key in ("name", "tags")}
+        for user in api.get("/users")
+        if user["name"].startswith(vhost)
     ]
-    assert found["queues"]
+    assert result["queues"]
     return {
-        kind: sorted(json.dumps(it, sort_keys=True) for it in entries)
-        for kind, entries in found.items()
+        kind: sorted(json.dumps(entry, sort_keys=True) for entry in entries)
+        for kind, entries in result.items()
     }
 
 
@@ -111,7 +115,7 @@ def test_whatever_is_forced_to_be_replaced_is_there_afterwards(one_stack: Stack,
     assert set(stack.up("--refresh").changes) == {"unchanged"}
     with connect(stack.broker, vhost) as connection:
         for queue in ("plain", "orders"):
-            assert [it[0] for it in drain(connection.channel(), queue)] == list(range(MESSAGES))
+            assert [one[0] for one in drain(connection.channel(), queue)] == list(range(MESSAGES))
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum"])
@@ -132,7 +136,7 @@ def test_a_queue_that_is_forced_to_be_replaced_is_handed_over(stack: Stack, vhos
         assert state_of(stack, vhost) == before
         assert set(stack.up().changes) == {"unchanged"}
     with connect(stack.broker, vhost) as connection:
-        assert [it[0] for it in drain(connection.channel(), "q")] == list(range(MESSAGES))
+        assert [one[0] for one in drain(connection.channel(), "q")] == list(range(MESSAGES))
 
 
 def test_a_target_that_is_replaced_alone_keeps_its_bindings(one_stack: Stack, vhost: str):

@@ -16,7 +16,8 @@ import pytest
 from rabbit_topology.broker.access import LOCK_QUEUE, Access
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, shovel
+from rabbit_topology.messages import shovel
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import Queue, QueueType, Topology
 from rabbit_topology.safety import recovery
 from rabbit_topology.safety.queue_replacement import QueueReplacement
@@ -50,7 +51,7 @@ def replaced(access: Access, vhost: str, new: Queue, away: float = 0.0) -> list[
 
 
 def other(type_: QueueType) -> QueueType:
-    return next(it for it in TYPES if it is not type_)
+    return next(one for one in TYPES if one is not type_)
 
 
 @pytest.mark.parametrize("version", VERSIONS)
@@ -106,7 +107,7 @@ def test_without_a_consumer_limits_do_what_they_would_have_done(
     with connect(broker, vhost) as connection:
         fill(connection.channel(), "q", 50)
     replaced(access_to(broker), vhost, Queue(arguments={"x-max-length": 20}))
-    assert contents.ready(access_to(broker), vhost, "q") == 20
+    assert BrokerQueue(access_to(broker), vhost, "q").ready() == 20
 
 
 # What a publisher may set
@@ -182,7 +183,7 @@ def test_a_delivery_limit_drops_nothing_that_was_on_its_way_when_the_broker_was_
             run = threads.submit(replaced, access_to(broker), vhost, topology.queues["q"])
             there = partial(access.exists, "queues", vhost, drained)
             wait_for(lambda: run.done() or there(), "the drained queue", seconds=60)
-            moved = partial(contents.ready, access, vhost, drained)
+            moved = BrokerQueue(access, vhost, drained).ready
             wait_for(lambda: run.done() or moved() > 1000, "some moved")
             assert not run.done(), run.exception()
             broker.kill(0)
@@ -218,7 +219,7 @@ def test_a_policy_of_others_that_comes_meanwhile_takes_nothing_from_what_waits(
         publish()
         management(broker).request("DELETE", f"/policies/{vhost}/theirs")
     replacement.renew()
-    assert contents.ready(access, vhost, "q") == 20
+    assert BrokerQueue(access, vhost, "q").ready() == 20
     assert not access.policies(vhost)
 
 
@@ -250,9 +251,9 @@ def test_large_messages_are_moved_some_at_a_time(
 
     monkeypatch.setattr(shovel.Move, "_start", noted)
     replaced(access_to(broker), vhost, Queue(type=other(type_)))
-    assert contents.ready(access, vhost, "q") == 24
+    assert BrokerQueue(access, vhost, "q").ready() == 24
     assert len(prefetches) > 1
-    assert all(1 <= it <= 8 for it in prefetches), prefetches
+    assert all(1 <= prefetch <= 8 for prefetch in prefetches), prefetches
 
 
 def test_nothing_is_replaced_while_the_broker_has_an_alarm_or_no_room(vhost: str) -> None:
@@ -288,7 +289,7 @@ def test_nothing_is_replaced_while_the_broker_has_an_alarm_or_no_room(vhost: str
         wait_for(lambda: node("disk_free_limit") < 1_000_000_000, "the former limit")
         wait_for(lambda: not node("disk_free_alarm"), "no alarm")
         replaced(access, vhost, Queue())
-        assert contents.ready(access, vhost, "q") == 10
+        assert BrokerQueue(access, vhost, "q").ready() == 10
 
 
 # Bindings of others

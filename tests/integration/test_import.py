@@ -29,11 +29,11 @@ def resource_id(stack: Stack, kind: str, given: Mapping[str, Any]) -> str:
     route = inputs.route(given)
     end = "q" if route.kind == "queue" else "e"
     parts = (vhost, "e", route.source, end, route.destination)
-    path = "/".join(quote(it, safe="") for it in parts[:2] + parts[2:])
+    path = "/".join(quote(part, safe="") for part in parts[:2] + parts[2:])
     (key,) = (
-        it["properties_key"]
-        for it in management(stack.broker).get(f"/bindings/{path}")
-        if (it["routing_key"], it["arguments"]) == (route.routing_key, route.arguments)
+        one["properties_key"]
+        for one in management(stack.broker).get(f"/bindings/{path}")
+        if (one["routing_key"], one["arguments"]) == (route.routing_key, route.arguments)
     )
     return f"{vhost}/{route.source}/{route.destination}/{route.kind}/{key}"
 
@@ -44,19 +44,21 @@ def take_over(stack: Stack, *flags: str) -> str:
     stack.preview("--import-file", str(file))
     wanted = json.loads(file.read_text())
     steps = {
-        it["urn"].rpartition("::")[2] + it["urn"].rpartition(":")[0].rpartition("::")[2]: it
-        for it in stack.plan()["steps"]
+        step["urn"].rpartition("::")[2] + step["urn"].rpartition(":")[0].rpartition("::")[2]: step
+        for step in stack.plan()["steps"]
     }
     by_name = {
-        (it["newState"]["type"], it["urn"].rpartition("::")[2]): it["newState"].get("inputs", {})
-        for it in steps.values()
+        (step["newState"]["type"], step["urn"].rpartition("::")[2]): step["newState"].get(
+            "inputs", {}
+        )
+        for step in steps.values()
     }
-    for it in wanted["resources"]:
-        if it.get("component"):
+    for resource in wanted["resources"]:
+        if resource.get("component"):
             continue
-        kind = inputs.kind(it["type"])
-        given = by_name[it["type"], it.get("logicalName") or it["name"]]
-        it["id"] = resource_id(stack, kind, given)
+        kind = inputs.kind(resource["type"])
+        given = by_name[resource["type"], resource.get("logicalName") or resource["name"]]
+        resource["id"] = resource_id(stack, kind, given)
     file.write_text(json.dumps(wanted))
     return stack.pulumi(
         *("import", "--file", str(file), "--generate-code=false", "--yes", "--skip-preview"),
@@ -119,7 +121,7 @@ def declare(stack: Stack, wanted: Mapping[str, Any]) -> None:
             api.request("POST", f"/bindings/{vhost}/e/{binding['source']}/{end}/{name}", body)
     for kind, path in (("policies", "policies"), ("operator_policies", "operator-policies")):
         for name, policy in wanted.get(kind, {}).items():
-            body = {key.replace("_", "-"): it for key, it in policy.items()}
+            body = {key.replace("_", "-"): one for key, one in policy.items()}
             api.request("PUT", f"/{path}/{vhost}/{name}", body)
     for name, user in wanted.get("users", {}).items():
         api.request("PUT", f"/permissions/{vhost}/{name}", user["permissions"])
@@ -129,9 +131,9 @@ def hooks_in_state(stack: Stack) -> dict[str, Any]:
     """Return the names of the resources that are guarded when they are deleted, by kind."""
     state = json.loads(stack.pulumi("stack", "export", "--stack", stack.name).output)
     return {
-        it["urn"]: it.get("resourceHooks", {})
-        for it in state["deployment"]["resources"]
-        if it["type"].startswith("rabbitmq:index")
+        resource["urn"]: resource.get("resourceHooks", {})
+        for resource in state["deployment"]["resources"]
+        if resource["type"].startswith("rabbitmq:index")
     }
 
 
@@ -157,7 +159,9 @@ def test_what_was_imported_is_left_as_it_is_and_guarded_after_one_update(
     without = {**wanted, "queues": {**wanted["queues"]}}
     for queue in ("plain", "sorted"):
         del without["queues"][queue]
-    without["bindings"] = [it for it in wanted["bindings"] if it.get("queue") != "plain"]
+    without["bindings"] = [
+        binding for binding in wanted["bindings"] if binding.get("queue") != "plain"
+    ]
     stack.configure(without)
     refused = stack.up(check=False)
     assert refused.status != 0
@@ -243,23 +247,23 @@ def test_arguments_arrive_exactly_as_they_are_written(stack: Stack, vhost: str):
         "vhost": vhost,
         "exchanges": {"h": {"type": "headers"}},
         "queues": {
-            "q": {"type": "classic", "arguments": {f"x-{n}": it for n, it in enumerate(values)}},
+            "q": {"type": "classic", "arguments": {f"x-{n}": one for n, one in enumerate(values)}},
             "k": {"type": "classic", "arguments": texts},
         },
         "bindings": [
-            {"source": "h", "queue": "q", "arguments": {"x-match": "all", "key": it}}
-            for it in values
+            {"source": "h", "queue": "q", "arguments": {"x-match": "all", "key": value}}
+            for value in values
         ]
         + [{"source": "h", "queue": "k", "arguments": {"x-match": "any", key: "v"}} for key in ODD],
     }
     stack.configure(wanted)
     stack.up()
-    found = held(stack.broker, vhost)
+    result = held(stack.broker, vhost)
     for name, queue in wanted["queues"].items():
         expected = {"x-queue-type": "classic", **queue["arguments"]}
-        assert json.loads(found["queues"][name]["arguments"]) == expected
-    assert sorted(it["arguments"] for it in found["bindings"]) == sorted(
-        json.dumps(it["arguments"], sort_keys=True) for it in wanted["bindings"]
+        assert json.loads(result["queues"][name]["arguments"]) == expected
+    assert sorted(binding["arguments"] for binding in result["bindings"]) == sorted(
+        json.dumps(binding["arguments"], sort_keys=True) for binding in wanted["bindings"]
     )
     for flags in ((), ("--refresh",)):
         assert set(stack.up(*flags).changes) == {"unchanged"}

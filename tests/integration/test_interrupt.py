@@ -58,13 +58,13 @@ class Run:
 
     def program(self) -> int:
         """Return the process that runs the program."""
-        (found,) = (
+        (result,) = (
             int(folder.name)
             for folder in Path("/proc").glob("[0-9]*")
             if self._mark in _read(folder / "environ").split(b"\0")
             and b"pulumi-language-python-exec" in _read(folder / "cmdline")
         )
-        return found
+        return result
 
     def interrupt(self) -> float:
         """Interrupt engine and program; return after how many seconds the program ended.

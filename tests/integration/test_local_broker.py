@@ -28,14 +28,14 @@ pytestmark = pytest.mark.integration
 
 def processes_of(state: Path) -> dict[int, str]:
     """Return all processes whose environment names the folder, by pid: command line."""
-    found = {}
+    result = {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if os.fsencode(f"{state}/") in (folder / "environ").read_bytes():
-                found[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+                result[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
         except OSError:
             continue
-    return found
+    return result
 
 
 def listening(pids: set[int]) -> set[tuple[str, int]]:
@@ -47,14 +47,14 @@ def listening(pids: set[int]) -> set[tuple[str, int]]:
                 inodes.add(str(handle.readlink()).removeprefix("socket:[").rstrip("]"))
             except FileNotFoundError:
                 continue
-    found = set()
+    result = set()
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == "0A" and fields[9] in inodes:
                 address, port = fields[1].split(":")
-                found.add((address, int(port, 16)))
-    return found
+                result.add((address, int(port, 16)))
+    return result
 
 
 def test_a_port_that_is_taken_while_a_broker_starts_is_given_up(
@@ -113,12 +113,12 @@ def test_side_by_side_on_loopback_and_gone_after(tmp_path: Path) -> None:
     for version, broker in brokers.items():
         assert broker.version.startswith(wanted[version])
         assert answers(broker.endpoint, "guest", "guest") == broker.version
-        found = listening(set(processes_of(broker.folder)))
-        assert {address for address, _ in found} <= LOOPBACK
+        result = listening(set(processes_of(broker.folder)))
+        assert {address for address, _ in result} <= LOOPBACK
         node = broker.nodes[0]
-        assert {port for _, port in found} > {node.amqp_port, node.management_port}
-        assert len(found) == 5, "AMQP, management, distribution, and epmd at two addresses"
-        ports |= {port for _, port in found}
+        assert {port for _, port in result} > {node.amqp_port, node.management_port}
+        assert len(result) == 5, "AMQP, management, distribution, and epmd at two addresses"
+        ports |= {port for _, port in result}
     assert len(ports) == 4 * len(brokers)
     for broker in brokers.values():
         broker.stop()

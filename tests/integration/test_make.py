@@ -90,16 +90,16 @@ def clone(tmp_path: Path) -> Iterator[Clone]:
     settings["config"]["rabbitmq:endpoint"] = f"http://localhost:{management}"
     settings["config"]["rabbit-topology:broker"]["hosts"] = [f"localhost:{amqp}"]
     file.write_text(yaml.safe_dump(settings))
-    it = Clone(
+    one = Clone(
         folder=folder,
         amqp_port=amqp,
         management_port=management,
-        env={key: it for key, it in os.environ.items() if not key.startswith("PULUMI_")},
+        env={key: item for key, item in os.environ.items() if not key.startswith("PULUMI_")},
     )
     try:
-        yield it
+        yield one
     finally:
-        it.run(sys.executable, "-m", "toolchain.broker", "stop", "--state", str(it.state))
+        one.run(sys.executable, "-m", "toolchain.broker", "stop", "--state", str(one.state))
 
 
 def assert_proven(printed: str) -> None:
@@ -147,7 +147,7 @@ def test_make_up_deploys_and_proves_keeps_messages_when_repeated_and_make_down_l
 def test_make_up_uses_an_engine_and_a_broker_that_are_there_and_make_down_leaves_them(
     clone: Clone, engine_env: dict[str, str]
 ) -> None:
-    clone.env.update({key: it for key, it in engine_env.items() if key != "PULUMI_PYTHON_CMD"})
+    clone.env.update({key: one for key, one in engine_env.items() if key != "PULUMI_PYTHON_CMD"})
     ports = (clone.amqp_port, clone.management_port)
     with Broker.start(version="4.0", ports=ports) as broker:
         printed = clone.run("make", "up")

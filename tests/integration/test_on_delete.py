@@ -69,7 +69,7 @@ def test_a_queue_that_may_be_discarded_is_replaced_with_what_it_holds(
     stack.up()
     assert set(stack.up().changes) == {"unchanged"}
     with connect(stack.broker, vhost) as connection:
-        assert [it[0] for it in drain(connection.channel(), "q")] == list(range(MESSAGES))
+        assert [one[0] for one in drain(connection.channel(), "q")] == list(range(MESSAGES))
         fill(connection.channel(), "q", MESSAGES)
     stack.configure(only_stays(vhost))
     seen = stack.preview().text
@@ -103,7 +103,9 @@ def test_a_stream_that_may_be_discarded_is_replaced_in_the_way_that_is_said(
     assert held(stack.broker, vhost) == before
     without = config(vhost, {"type": "quorum"})
     del without["queues"]["q"]
-    without["bindings"] = [it for it in without["bindings"] if it.get("queue") != "q"]
+    without["bindings"] = [
+        binding for binding in without["bindings"] if binding.get("queue") != "q"
+    ]
     for step in (without, new):
         stack.configure(step)
         stack.up()
@@ -161,7 +163,7 @@ def test_a_retained_queue_keeps_its_ways_in_and_out(
     assert {"front", "e"} <= set(after["exchanges"])
     dropped = {"stays", *({"dead"} - own)}
     assert after["bindings"] == [
-        it for it in before["bindings"] if it["destination"] not in dropped
+        binding for binding in before["bindings"] if binding["destination"] not in dropped
     ]
     with connect(stack.broker, vhost) as connection:
         channel = connection.channel()
@@ -203,29 +205,31 @@ def test_what_leads_to_a_retained_queue_goes_when_it_is_taken_away_on_purpose(
     less = {
         **whole,
         "exchanges": {"e": {}, "dlx": {"type": "fanout"}},
-        "bindings": [it for it in whole["bindings"] if it["source"] in ("e", "dlx")],
+        "bindings": [binding for binding in whole["bindings"] if binding["source"] in ("e", "dlx")],
     }
     stack.configure(less)
     stack.up()
     now = held(stack.broker, vhost)
     assert set(now["exchanges"]) == {"e", "dlx"}
-    assert sorted((it["source"], it["destination"]) for it in now["bindings"]) == [
+    assert sorted((binding["source"], binding["destination"]) for binding in now["bindings"]) == [
         ("dlx", "dead"),
         ("e", "q"),
         ("e", "stays"),
     ]
-    names = {it["name"] for it in management(stack.broker).get(f"/policies/{vhost}")}
+    names = {one["name"] for one in management(stack.broker).get(f"/policies/{vhost}")}
     assert names == {"rabbit-topology-queues.q"}
     # A binding alone, then the way for dead letters.
     none = {**less, "queues": {**less["queues"], "q": {"on_delete": "retain"}}}
     none["exchanges"] = {"e": {}}
-    none["bindings"] = [it for it in less["bindings"] if it.get("queue") == "stays"]
+    none["bindings"] = [binding for binding in less["bindings"] if binding.get("queue") == "stays"]
     stack.configure(none)
     stack.up()
     now = held(stack.broker, vhost)
     assert set(now["exchanges"]) == {"e"}
     assert set(now["queues"]) == {"q", "stays", "dead"}
-    assert [(it["source"], it["destination"]) for it in now["bindings"]] == [("e", "stays")]
+    assert [(binding["source"], binding["destination"]) for binding in now["bindings"]] == [
+        ("e", "stays")
+    ]
     assert set(stack.up("--refresh").changes) == {"unchanged"}
 
 
@@ -239,7 +243,7 @@ def test_what_is_retained_is_replaced_like_anything_else(
     stack.configure(other)
     under_traffic(stack, vhost, tmp_path, stack.up)
     now = held(stack.broker, vhost)
-    assert {name: it["type"] for name, it in now["exchanges"].items()} == {
+    assert {name: one["type"] for name, one in now["exchanges"].items()} == {
         "front": "fanout",
         "e": "topic",
     }

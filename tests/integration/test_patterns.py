@@ -15,7 +15,8 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler.urls import parse_host
-from rabbit_topology.messages import contents
+from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import QueueType
 from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
@@ -80,8 +81,8 @@ class Client:
     channel: BlockingChannel
 
     def send(self, exchange: str, key: str, body: bytes = b"x", **properties: Any) -> None:
-        found = pika.BasicProperties(delivery_mode=2, **properties)
-        self.channel.basic_publish(exchange, key, body, found, mandatory=True)
+        result = pika.BasicProperties(delivery_mode=2, **properties)
+        self.channel.basic_publish(exchange, key, body, result, mandatory=True)
 
     def get(self, queue: str, patience: float = PATIENCE_SECONDS) -> Delivery:
         """Take the next message of a queue as soon as it is there; it stays unacknowledged."""
@@ -103,9 +104,9 @@ class Client:
 
     def take(self, queue: str) -> Delivery:
         """Take the next message of a queue for good."""
-        found = self.get(queue)
-        self.channel.basic_ack(found.tag)
-        return found
+        result = self.get(queue)
+        self.channel.basic_ack(result.tag)
+        return result
 
     def reject(self, delivery: Delivery) -> float:
         self.channel.basic_reject(delivery.tag, requeue=False)
@@ -138,7 +139,7 @@ def client(stack: Stack) -> Iterator[Client]:
 
 def deaths(delivery: Delivery) -> dict[tuple[str, str], Any]:
     """Return the entries of ``x-death`` by queue and reason."""
-    return {(it["queue"], it["reason"]): it for it in delivery.headers["x-death"]}
+    return {(one["queue"], one["reason"]): one for one in delivery.headers["x-death"]}
 
 
 def test_dead_letter_takes_what_is_rejected(client: Client) -> None:
@@ -180,11 +181,11 @@ def test_dead_letter_waits_until_the_target_can_take_it(stack: Stack, client: Cl
         management=management(stack.broker),
         addresses=[parse_host(host, tls=False) for host in stack.broker.hosts],
     )
-    found = contents.read(access, VHOST, "stuck")
-    assert found == contents.Contents(
+    result = BrokerQueue(access, VHOST, "stuck").read()
+    assert result == Contents(
         kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, dead_letters=1
     )
-    assert found.in_use, "so the queue is not deleted with it"
+    assert result.in_use, "so the queue is not deleted with it"
 
 
 def test_retry_comes_back_after_each_delay_in_order_and_ends_in_the_parking_lot(
@@ -204,11 +205,11 @@ def test_retry_comes_back_after_each_delay_in_order_and_ends_in_the_parking_lot(
     parked = client.take("tried.parking-lot")
     assert parked.body == body
     assert parked.headers.items() >= headers.items()
-    found = deaths(parked)
-    assert found["tried", "rejected"]["routing-keys"] == ["try.me"]
-    assert found["tried", "rejected"]["exchange"] == "e"
-    assert found["tried", "rejected"]["count"] == 3
-    assert {queue for queue, _ in found} == {"tried", "tried.retry.1", "tried.retry.2"}
+    result = deaths(parked)
+    assert result["tried", "rejected"]["routing-keys"] == ["try.me"]
+    assert result["tried", "rejected"]["exchange"] == "e"
+    assert result["tried", "rejected"]["count"] == 3
+    assert {queue for queue, _ in result} == {"tried", "tried.retry.1", "tried.retry.2"}
 
 
 def test_retry_of_what_is_taken_at_the_second_try_is_over(client: Client) -> None:
@@ -262,7 +263,7 @@ def test_priority_is_the_order(client: Client) -> None:
 
 def test_publish_subscribe_reaches_every_reader(client: Client) -> None:
     client.send("news", "ignored", b"all")
-    assert {client.take(f"reader.{it}").body for it in ("one", "two")} == {b"all"}
+    assert {client.take(f"reader.{one}").body for one in ("one", "two")} == {b"all"}
 
 
 def test_competing_workers_share_a_queue(client: Client) -> None:

@@ -128,4 +128,4 @@ def test_policies_that_are_written_at_once_all_apply(
                 )
             )
             listed = api.get(f"/queues/{vhost}?disable_stats=true")
-            assert {one["name"]: one.get("policy") for one in listed} == {it: it for it in names}
+            assert {one["name"]: one.get("policy") for one in listed} == {one: one for one in names}

@@ -11,7 +11,8 @@ import pytest
 
 from rabbit_topology.broker.access import LOCK_QUEUE
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, deletion
+from rabbit_topology.messages import deletion
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import OnDelete, Queue, QueueType, Topology
 from rabbit_topology.safety import recovery
 from rabbit_topology.safety.queue_replacement import QueueReplacement
@@ -53,7 +54,7 @@ def test_an_exchange_whose_deletion_was_cut_short_is_declared_again(
     first = stack.up()
     assert "exchange gone: ending the deletion that a killed run began" in first.text
     assert held(stack.broker, vhost) == wanted(topology)
-    assert [it["name"] for it in api.get(f"/parameters/{NOTE}/{vhost}")] == ["of others"]
+    assert [one["name"] for one in api.get(f"/parameters/{NOTE}/{vhost}")] == ["of others"]
     assert "ending the deletion" not in stack.up("--expect-no-changes").text
 
 
@@ -129,4 +130,4 @@ def test_what_waits_is_not_let_into_a_queue_that_a_later_config_has_smaller(
         again = allowed if what == "a length" else unchanged
         recovery.complete(access, topology.model_copy(update={"queues": {"q": again}}), print)
         left = 3 if what == "a length" else 10
-        wait_for(lambda: contents.ready(access, vhost, "q") == left, f"{left} messages")
+        wait_for(lambda: BrokerQueue(access, vhost, "q").ready() == left, f"{left} messages")

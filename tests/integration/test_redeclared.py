@@ -92,6 +92,9 @@ def test_an_exchange_that_its_publishers_declare_again_is_replaced_all_the_same(
         wait_for(lambda: len(consumer.taken) > 200, "traffic")
         stack.configure(config(vhost, {}, "topic"))
         replaced = stack.up()
-        wait_for(lambda: all(arrived(consumer, it) for it in publishers), "all messages consumed")
+        wait_for(
+            lambda: all(arrived(consumer, publisher) for publisher in publishers),
+            "all messages consumed",
+        )
     assert held(broker, vhost) == wanted(config(vhost, {}, "topic")), replaced.text
     assert set(stack.up().changes) == {"unchanged"}

@@ -46,7 +46,7 @@ def put(stack: Stack, vhost: str, queue: str, count: int) -> None:
 
 
 def queues_of(stack: Stack, vhost: str) -> set[str]:
-    return {it["name"] for it in management(stack.broker).get(f"/queues/{vhost}")}
+    return {one["name"] for one in management(stack.broker).get(f"/queues/{vhost}")}
 
 
 @pytest.mark.parametrize("kind", ["classic", "quorum", "stream"])
@@ -70,7 +70,7 @@ def test_what_holds_messages_is_not_removed_and_keeps_its_bindings(
     assert "on_delete: discard" in refused.text
     assert queues_of(stack, vhost) == {"q", "other"}
     bindings = management(stack.broker).get(f"/queues/{vhost}/q/bindings")
-    assert [it["source"] for it in bindings if it["source"]] == ["e"]
+    assert [binding["source"] for binding in bindings if binding["source"]] == ["e"]
 
 
 def test_messages_that_consumers_hold_count_exactly(stack: Stack, vhost: str) -> None:
@@ -120,7 +120,7 @@ def test_a_destroy_is_refused_before_anything_is_deleted(one_stack: Stack, vhost
     with connect(one_stack.broker, vhost) as connection:
         connection.channel().queue_purge("q")
     one_stack.destroy()
-    assert vhost not in {it["name"] for it in management(one_stack.broker).get("/vhosts")}
+    assert vhost not in {one["name"] for one in management(one_stack.broker).get("/vhosts")}
 
 
 def test_a_vhost_is_not_deleted_with_what_others_keep_in_it(one_stack: Stack, vhost: str) -> None:

@@ -19,12 +19,14 @@ from rabbit_topology import parse
 from rabbit_topology.broker.access import LOCK_QUEUE, Access
 from rabbit_topology.compiler.urls import Address
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, shovel
+from rabbit_topology.messages import shovel
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import ByName, Exchange, Queue, QueueType, Route
 from rabbit_topology.safety import recovery, stand_ins
 from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
 from rabbit_topology.safety.queue_replacement import QueueReplacement
+from rabbit_topology.safety.replacement import ROUTED_SECONDS
 from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     Stack,
@@ -100,9 +102,10 @@ class Vhost:
     def hold(self) -> None:
         """Begin the replacement of `q` by a quorum queue, as far as a killed run may have come."""
         taken = self.queue_replacement()
-        described = contents.describe(self.access, self.name, "q") or {}
-        taken._begin(described)
-        taken._declare_helpers(described)
+        state = taken.queue.state()
+        assert state
+        taken._begin(state)
+        taken._declare_helpers(state)
         taken._hold()
 
     def move(self, source: str, exchange: str) -> shovel.Move:
@@ -138,9 +141,9 @@ def vhost_on(start_broker: Callable[[str], Broker], vhost: str) -> Iterator[Call
         return made
 
     yield make
-    for it in opened:
-        it.channel.connection.close()
-        management(it.broker).request("DELETE", f"/vhosts/{it.name}")
+    for one in opened:
+        one.channel.connection.close()
+        management(one.broker).request("DELETE", f"/vhosts/{one.name}")
 
 
 @pytest.fixture
@@ -154,11 +157,11 @@ def small(vhost_on: Callable[..., Vhost]) -> Vhost:
 
 def test_what_a_queue_still_has_to_dead_letter_is_in_it(vhost_on: Callable[..., Vhost]) -> None:
     def hidden(version: str) -> Contents | None:
-        it = vhost_on(version)
-        it.channel.exchange_declare("dlx", "fanout")  # leads nowhere: they wait
-        it.queue("waiting", AT_LEAST_ONCE)
-        fill(it.channel, "waiting", MESSAGES)
-        return contents.read(it.access, it.name, "waiting")
+        one = vhost_on(version)
+        one.channel.exchange_declare("dlx", "fanout")  # leads nowhere: they wait
+        one.queue("waiting", AT_LEAST_ONCE)
+        fill(one.channel, "waiting", MESSAGES)
+        return BrokerQueue(one.access, one.name, "waiting").read()
 
     expected = Contents(
         kind=QueueType.QUORUM, ready=0, unacknowledged=0, consumers=0, dead_letters=MESSAGES
@@ -172,16 +175,16 @@ def test_what_a_queue_still_has_to_dead_letter_is_in_it(vhost_on: Callable[..., 
 def test_a_holding_queue_is_as_safe_as_the_queue_itself_and_lets_nothing_expire(
     vhost_on: Callable[..., Vhost], version: str
 ) -> None:
-    it = vhost_on(version)
-    it.channel.queue_delete("q")
-    it.queue("q", {**AT_LEAST_ONCE, "x-message-ttl": 60_000})
-    management(it.broker).request(
+    one = vhost_on(version)
+    one.channel.queue_delete("q")
+    one.queue("q", {**AT_LEAST_ONCE, "x-message-ttl": 60_000})
+    management(one.broker).request(
         "PUT",
-        f"/policies/{it.name}/all",
+        f"/policies/{one.name}/all",
         {"pattern": "", "definition": {"message-ttl": 50_000}, "apply-to": "queues"},
     )
-    it.hold()
-    listed = management(it.broker).get(f"/queues/{it.name}/{it.queue_replacement().holding}")
+    one.hold()
+    listed = management(one.broker).get(f"/queues/{one.name}/{one.queue_replacement().holding}")
     kept = {key: value for key, value in AT_LEAST_ONCE.items() if key != "x-message-ttl"}
     # From 4.0 on the broker drops what is returned 20 times, unless it is told not to.
     unlimited = {} if version == "3.10" else {"x-delivery-limit": -1}
@@ -195,17 +198,17 @@ def test_what_does_not_fit_into_a_full_queue_waits_until_there_is_room(
     vhost_on: Callable[..., Vhost],
 ) -> None:
     """On the version that would drop what a full queue has returned 20 times."""
-    it = vhost_on("4.0", **{"x-queue-type": "quorum"}, **FULL)
-    it.publish(range(5))
-    it.queue_replacement(CLASSIC).take_over()
-    it.publish(range(5, 30))
-    it.queue("q", {"x-queue-type": "classic", **FULL})
+    one = vhost_on("4.0", **{"x-queue-type": "quorum"}, **FULL)
+    one.publish(range(5))
+    one.queue_replacement(CLASSIC).take_over()
+    one.publish(range(5, 30))
+    one.queue("q", {"x-queue-type": "classic", **FULL})
     taken: set[int] = set()
     done = Event()
 
     def consume() -> None:
         # Slow at first, so that the broker refuses messages again and again.
-        with connect(it.broker, it.name) as connection:
+        with connect(one.broker, one.name) as connection:
             channel = connection.channel()
             time.sleep(1)
             while not done.wait(0.05):
@@ -214,7 +217,7 @@ def test_what_does_not_fit_into_a_full_queue_waits_until_there_is_room(
     consumer = Thread(target=consume)
     consumer.start()
     try:
-        it.queue_replacement().restore()
+        one.queue_replacement().restore()
         wait_for(lambda: len(taken) >= 30, "all messages consumed")
     finally:
         done.set()
@@ -234,7 +237,7 @@ def test_a_consumer_that_has_the_queue_for_itself_is_not_waited_for_without_end(
         with pytest.raises(BrokerError, match="a consumer has the queue for itself"):
             replace(small.queue_replacement(), patience=3.0).take_over()
     assert small.state() == before
-    wait_for(lambda: contents.ready(small.access, small.name, "q") == MESSAGES, "given back")
+    wait_for(lambda: BrokerQueue(small.access, small.name, "q").ready() == MESSAGES, "given back")
     numbers = [number for number, _ in drain(small.channel, "q")]
     assert numbers == list(range(MESSAGES))
 
@@ -243,8 +246,8 @@ def test_a_consumer_that_has_the_queue_for_itself_is_not_waited_for_without_end(
 def test_a_shovel_that_never_consumes_is_started_again(
     vhost_on: Callable[..., Vhost], version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    it = vhost_on(version)
-    fill(it.channel, "q", MESSAGES)
+    one = vhost_on(version)
+    fill(one.channel, "q", MESSAGES)
     start, starts = shovel.Move._start, 0
 
     def lost_at_first(move: shovel.Move, until: str | int) -> None:
@@ -255,15 +258,15 @@ def test_a_shovel_that_never_consumes_is_started_again(
             return
         uri = "amqp://127.0.0.1:1"  # where nobody listens: the broker lists it, and it never runs
         nothing = {"src-uri": uri, "src-queue": "q", "dest-uri": uri, "dest-exchange": "target"}
-        it.access.management.request("PUT", move._path, {"value": nothing})
+        one.access.management.request("PUT", move._path, {"value": nothing})
 
     monkeypatch.setattr(shovel.Move, "_start", lost_at_first)
-    it.channel.exchange_declare("target", "fanout")
-    it.queue("target", {})
-    it.channel.queue_bind("target", "target")
-    it.move("q", "target").run()
+    one.channel.exchange_declare("target", "fanout")
+    one.queue("target", {})
+    one.channel.queue_bind("target", "target")
+    one.move("q", "target").run()
     assert starts == 2
-    assert [number for number, _ in drain(it.channel, "target")] == list(range(MESSAGES))
+    assert [number for number, _ in drain(one.channel, "target")] == list(range(MESSAGES))
 
 
 # What comes by name, with no publisher that would notice
@@ -339,6 +342,48 @@ def test_an_exchange_that_is_about_to_be_deleted_has_one_way_for_each_message(
         for way in access.bindings("exchanges", vhost, "e", "source")
     }
     assert ends == {(queue, key) for queue in ("a", "b") for key in ("k", "l")}
+
+
+def test_a_stand_in_stays_until_what_was_on_its_way_has_passed(small: Vhost) -> None:
+    """A slow broker routes a message by bindings that are gone when it comes to the last of them.
+
+    One that saw the first of the new bindings, and not the stand-in any more, reached one of two.
+    """
+
+    def seconds(begun: Callable[[], object], ended: Callable[[], object]) -> float:
+        wait_for(begun, "it has begun")
+        at = time.monotonic()
+        wait_for(ended, "it has ended")
+        return time.monotonic() - at
+
+    def ways(source: str) -> set[str]:
+        listed = small.access.bindings("exchanges", small.name, source, "source")
+        return {way["destination"] for way in listed}
+
+    def is_gone(name: str) -> bool:
+        return not small.access.exists("exchanges", small.name, name)
+
+    exchange, queue = small.exchange_replacement(TOPIC), small.queue_replacement()
+    with ThreadPoolExecutor() as threads:
+        begun = time.monotonic()
+        exchange.take_over()  # the engine is about to delete it
+        assert time.monotonic() - begun > ROUTED_SECONDS
+        small.channel.exchange_delete("e")
+        restoring = threads.submit(exchange.declare)
+        assert (
+            seconds(lambda: "q" in ways("e"), lambda: is_gone(exchange.stand_in))
+            > 0.8 * ROUTED_SECONDS
+        )
+        restoring.result()
+        to_q = Route(source="e", kind="queue", destination="q", routing_key="k")
+        queue.divert(to_q, replaced=False)  # the engine is about to unbind it
+        small.channel.queue_unbind("q", "e", "k")
+        restoring = threads.submit(queue.restore)
+        assert (
+            seconds(lambda: "q" in ways("e"), lambda: is_gone(queue.stand_in))
+            > 0.8 * ROUTED_SECONDS
+        )
+        restoring.result()
 
 
 @pytest.mark.parametrize("version", VERSIONS)

@@ -193,7 +193,7 @@ def put(channel: BlockingChannel, exchange: str, key: str, body: str) -> None:
 
 
 def test_publishers_publish_and_consumers_consume(deployed: Deployed, log_in):
-    worker, sender, odd = (log_in(it).channel() for it in ("worker", "sender", "odd (s)+"))
+    worker, sender, odd = (log_in(one).channel() for one in ("worker", "sender", "odd (s)+"))
     put(sender, "jobs", "go", "job")
     assert take(worker, "inbox") == b"job"
     put(sender, "fan", "", "0")
@@ -226,7 +226,9 @@ def test_a_request_is_answered_by_direct_reply_to(log_in):
     requester, responder = log_in("requester"), log_in("responder").channel()
     answers: list[bytes] = []
     channel = requester.channel()
-    channel.basic_consume("amq.rabbitmq.reply-to", lambda *it: answers.append(it[3]), auto_ack=True)
+    channel.basic_consume(
+        "amq.rabbitmq.reply-to", lambda *one: answers.append(one[3]), auto_ack=True
+    )
     channel.basic_publish(
         "rpc", "ask", b"1+1", pika.BasicProperties(reply_to="amq.rabbitmq.reply-to"), mandatory=True
     )
@@ -279,7 +281,7 @@ def test_a_service_declares_binds_and_deletes_what_is_its_own(log_in):
 
 
 def test_what_rabbitmq_cannot_refuse_is_as_documented(deployed: Deployed, log_in):
-    gateway, relay, worker = (log_in(it).channel() for it in ("gateway", "relay", "worker"))
+    gateway, relay, worker = (log_in(one).channel() for one in ("gateway", "relay", "worker"))
     put(gateway, "events", "one", "to be seen")
     # Looking at what it may use is allowed to all, at anything else before RabbitMQ 4.2.6.
     assert worker.queue_declare("plain", passive=True).method.message_count == 1
@@ -305,8 +307,8 @@ def test_everything_else_is_refused(deployed: Deployed, log_in, capsys):
     before = held(deployed.broker, VHOST), messages(deployed.broker)
     here = quote(VHOST, safe="")
     api = management(deployed.broker)
-    exchanges = {it["name"]: it["type"] for it in api.get(f"/exchanges/{here}")}
-    queues = {it["name"]: it for it in api.get(f"/queues/{here}")}
+    exchanges = {one["name"]: one["type"] for one in api.get(f"/exchanges/{here}")}
+    queues = {one["name"]: one for one in api.get(f"/queues/{here}")}
     assert {"", "amq.topic", "amq.rabbitmq.trace", *EXCHANGES} <= exchanges.keys()
     logins = [log_in(name) for name in SERVICES]
     for login in logins:
@@ -342,13 +344,14 @@ def forbidden(
     """Yield everything that a service does not say: tried by what AMQP can do, on all there is."""
     own = partial(_owns, service)
     published = {
-        it if isinstance(it, str) else it["exchange"] for it in service.get("publishes", ())
+        publish if isinstance(publish, str) else publish["exchange"]
+        for publish in service.get("publishes", ())
     }
     if service.get("replies"):
         published.add("")
     consumed, bound = set(service.get("consumes", ())), set(service.get("binds", ()))
 
-    bindings = {(it["source"], it["queue"]) for it in BINDINGS}
+    bindings = {(binding["source"], binding["queue"]) for binding in BINDINGS}
     for exchange, kind in exchanges.items():
         if exchange not in published and not own(exchange):
             for key in ("", "inbox"):
@@ -361,14 +364,14 @@ def forbidden(
                 f"declare exchange {exchange!r}",
                 _call("exchange_declare", exchange, kind, durable=True),
             )
-    for queue, it in queues.items():
+    for queue, one in queues.items():
         if queue not in consumed and not own(queue):
             yield f"get {queue}", _call("basic_get", queue)
             yield f"consume {queue}", _call("basic_consume", queue, print)
             yield f"purge {queue}", _call("queue_purge", queue)
         if not own(queue):
             yield f"delete {queue}", _call("queue_delete", queue)
-            arguments = it["arguments"]
+            arguments = one["arguments"]
             yield (
                 f"declare {queue}",
                 _call("queue_declare", queue, durable=True, arguments=arguments),
@@ -450,7 +453,7 @@ def refused_at_login(deployed: Deployed) -> int:
     tries += [partial(password, url, other) for url, other in zip(urls, others, strict=True)]
     tries += [partial(api, url, path) for url in urls for path in ("/whoami", "/definitions")]
     with ThreadPoolExecutor(len(tries)) as pool:
-        for done in [pool.submit(it) for it in tries]:
+        for done in [pool.submit(one) for one in tries]:
             done.result()
     return len(tries)
 

@@ -39,19 +39,19 @@ def await_effective(
     deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         described = api.get(f"/{kind}/{vhost}/{name}")
-        found = described.get("effective_policy_definition")
-        if found is None and described.get("policy"):  # an exchange names its policy only
-            found = api.get(f"/policies/{vhost}/{described['policy']}")["definition"]
-        if found == expected:
+        result = described.get("effective_policy_definition")
+        if result is None and described.get("policy"):  # an exchange names its policy only
+            result = api.get(f"/policies/{vhost}/{described['policy']}")["definition"]
+        if result == expected:
             return
-        assert time.monotonic() < deadline, f"{name}: {found} is not {expected}"
+        assert time.monotonic() < deadline, f"{name}: {result} is not {expected}"
         time.sleep(0.2)
 
 
 def of_settings(stack: Stack, vhost: str) -> dict[str, dict[str, Any]]:
     """Return the definition of each policy made of settings, by its first queue."""
-    found = management(stack.broker).get(f"/policies/{vhost}")
-    return {it["name"].partition(".")[2]: it["definition"] for it in found}
+    result = management(stack.broker).get(f"/policies/{vhost}")
+    return {one["name"].partition(".")[2]: one["definition"] for one in result}
 
 
 class Watch:
@@ -65,7 +65,7 @@ class Watch:
         self.seen: dict[str, list[set[str]]] = {queue: [] for queue in queues}
         self.sent = self.rejected = 0
         self._ended = Event()
-        self._threads = [Thread(target=it) for it in (self._look, self._reject)]
+        self._threads = [Thread(target=one) for one in (self._look, self._reject)]
 
     def __enter__(self) -> Self:
         for thread in self._threads:
@@ -84,10 +84,10 @@ class Watch:
             last = self._ended.is_set()  # one look at what came of it, however busy the broker was
             policies = api.get(f"/policies/{self.vhost}")
             for queue, seen in self.seen.items():
-                found = [it for it in policies if re.search(it["pattern"], queue)]
-                top = max((it["priority"] for it in found), default=0)
-                applying = [it["definition"] for it in found if it["priority"] == top] or [{}]
-                seen.append({it.get("dead-letter-exchange", "none") for it in applying})
+                result = [policy for policy in policies if re.search(policy["pattern"], queue)]
+                top = max((one["priority"] for one in result), default=0)
+                applying = [one["definition"] for one in result if one["priority"] == top] or [{}]
+                seen.append({one.get("dead-letter-exchange", "none") for one in applying})
 
     def _reject(self) -> None:
         with connect(self.stack.broker, self.vhost) as connection:
@@ -128,7 +128,7 @@ def test_every_setting_changes_in_place_on_queues_that_hold_messages(
             "g3": group,
             "target": {},
         },
-        "bindings": [{"source": it, "queue": "target"} for it in ("first", "second")],
+        "bindings": [{"source": one, "queue": "target"} for one in ("first", "second")],
     }
     changed = copy.deepcopy(topology)
     queues = changed["queues"]
@@ -166,7 +166,7 @@ def test_every_setting_changes_in_place_on_queues_that_hold_messages(
         result = stack.up()
     # New: policies of the bare, of g2, now the first of its group, and of g3; exchange and binding.
     assert result.changes == {"created": 5, "updated": 5, "unchanged": created - 5}, result.text
-    assert {it: set().union(*found) for it, found in watch.seen.items()} == {
+    assert {one: set().union(*answer) for one, answer in watch.seen.items()} == {
         "g1": {"first", "second"},
         "g2": {"first"},
         "g3": {"first", "third"},
@@ -195,7 +195,7 @@ def test_every_setting_changes_in_place_on_queues_that_hold_messages(
     await_effective(stack, vhost, "e", {"alternate-exchange": "second"}, "exchanges")
     with connect(stack.broker, vhost) as connection:
         channel = connection.channel()
-        left = sum(len(drain(channel, it)) for it in ("g1", "g2", "g3"))
+        left = sum(len(drain(channel, one)) for one in ("g1", "g2", "g3"))
         assert left + len(drain(channel, "target")) == watch.sent
         for queue in filled:
             assert drain(channel, queue) == untouched(MESSAGES), queue
@@ -271,7 +271,7 @@ def test_limits_that_would_lose_messages_are_refused(stack: Stack, vhost: str) -
     with connect(stack.broker, vhost) as connection:
         channel = connection.channel()
         everything = untouched(MESSAGES)
-        assert {it: drain(channel, it) for it in (*passing, "left") if it != "old"} == {
+        assert {one: drain(channel, one) for one in (*passing, "left") if one != "old"} == {
             **dict.fromkeys(("short", "brief", "idle", "refusing", "left"), everything),
             **dict.fromkeys(("g1", "g2", "g3"), everything),
             "kept": everything[6:],

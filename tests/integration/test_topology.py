@@ -79,7 +79,7 @@ def test_up_creates_exactly_the_config_a_second_run_changes_nothing_and_destroy_
 
     created = stack.up().changes
     assert held(stack.broker, vhost) == wanted(topology)
-    listed = {it["name"]: it for it in management(stack.broker).get("/vhosts")}
+    listed = {one["name"]: one for one in management(stack.broker).get("/vhosts")}
     assert vhost in listed
     assert {name: listed[vhost][name] for name in ("description", "tags", "tracing")} == {
         "description": "",
@@ -177,8 +177,8 @@ def test_an_edit_of_each_field_does_what_the_preview_says(stack: Stack, vhost: s
     before, after = (
         {
             "vhost": vhost,
-            "exchanges": {name: it[at] for name, it in EXCHANGES.items() if it[at] is not None},
-            "queues": {name: it[at] for name, it in QUEUES.items() if it[at] is not None},
+            "exchanges": {name: one[at] for name, one in EXCHANGES.items() if one[at] is not None},
+            "queues": {name: one[at] for name, one in QUEUES.items() if one[at] is not None},
             "bindings": bindings,
         }
         for at, bindings in enumerate((BINDINGS_BEFORE, BINDINGS_AFTER))
@@ -200,8 +200,8 @@ def test_an_edit_of_each_field_does_what_the_preview_says(stack: Stack, vhost: s
                 for urn, operation in operations
                 if urn.startswith(f"rabbitmq:index/{kind}::")
             }
-            assert steps == {name: it[2] for name, it in edits.items() if name in steps}
-            assert {name for name, it in edits.items() if it[2] != "same"} <= steps.keys()
+            assert steps == {name: one[2] for name, one in edits.items() if name in steps}
+            assert {name for name, one in edits.items() if one[2] != "same"} <= steps.keys()
         bindings = Counter(
             operation
             for urn, operation in operations

@@ -204,7 +204,7 @@ def test_a_program_whose_provider_is_of_another_broker(
     configure(CHANGES["removed"](QUEUE), here)
     assert own.up().changes["deleted"] == 2
     own.destroy()
-    left = {it["name"] for it in management(here).get("/exchanges")}
+    left = {exchange["name"] for exchange in management(here).get("/exchanges")}
     assert not any(marker.is_marker(name) for name in left)
 
 
@@ -266,9 +266,9 @@ def test_a_mark_goes_with_its_connection_and_is_swept_otherwise(
 
     def marks() -> list[str]:
         return [
-            it["name"]
-            for it in api.get(f"/exchanges/{vhost}?disable_stats=true")
-            if marker.is_marker(it["name"])
+            one["name"]
+            for one in api.get(f"/exchanges/{vhost}?disable_stats=true")
+            if marker.is_marker(one["name"])
         ]
 
     command = [sys.executable, "-c", MARK, f"amqp://guest:guest@{broker.hosts[0]}/{vhost}"]

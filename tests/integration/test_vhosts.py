@@ -47,7 +47,10 @@ def test_one_vhost_becomes_two_and_one_again(one_stack: Stack, vhost: str):
     for name in (vhost, second):
         settled.check_broker(stack.broker, {"vhost": name, **inside})
     permissions = management(stack.broker).get(f"/users/{user}/permissions")
-    assert {it["vhost"]: it["read"] for it in permissions} == {vhost: ".*", second: "^$"}
+    assert {permission["vhost"]: permission["read"] for permission in permissions} == {
+        vhost: ".*",
+        second: "^$",
+    }
     proven = subprocess.run(
         [sys.executable, "-m", "rabbit_topology", "prove", "--stack", stack.name],
         cwd=stack.folder,
@@ -69,7 +72,7 @@ def test_one_vhost_becomes_two_and_one_again(one_stack: Stack, vhost: str):
     with connect(stack.broker, second) as connection:
         connection.channel().queue_purge("q")
     stack.up()
-    assert second not in {it["name"] for it in management(stack.broker).get("/vhosts")}
+    assert second not in {one["name"] for one in management(stack.broker).get("/vhosts")}
 
 
 @pytest.mark.parametrize("way", ["destroyed", "removed"])

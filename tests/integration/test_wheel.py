@@ -9,8 +9,9 @@ import os
 import shutil
 import subprocess
 import sys
-import tomllib
+import sysconfig
 from collections.abc import Iterator
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
@@ -18,24 +19,18 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 
-from tests.support.stacks import ROOT, Stack
+import rabbit_topology
+from tests.support.stacks import ROOT
 from toolchain.broker import Broker
+from toolchain.dev import backend_url
 
-PROGRAM = """\
-import pulumi
-from rabbit_topology import Access, Topology, TopologyArgs, parse
 
-vhost, config = pulumi.Config().require("vhost"), pulumi.Config("rabbitmq")
-topology, *_ = parse({"vhost": vhost, "queues": {"q": {}}})
-access = Access.connect(
-    endpoint=config.require("endpoint"),
-    username=config.require("username"),
-    password=config.require("password"),
-    hosts=pulumi.Config().require_object("hosts"),
-)
-orders = Topology("orders", TopologyArgs(topology=topology, access=access))
-pulumi.export("urls", orders.outputs["queue_urls"])
-"""
+def program() -> str:
+    """Return the program that the docs show, as they print it."""
+    page = (ROOT / "docs" / "how-to" / "component.md").read_text()
+    printed = page.partition("```python\n")[2].partition("```")[0]
+    assert "TopologyArgs" in printed
+    return printed
 
 
 def run(*command: str, cwd: Path, **env: str) -> str:
@@ -57,9 +52,9 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     source.mkdir()
-    for name in ("pyproject.toml", "README.md", "LICENSE", "requirements.txt"):
+    files = [*ROOT.glob("requirements*.txt")]
+    for name in ("pyproject.toml", "README.md", "LICENSE", *(file.name for file in files)):
         shutil.copy(ROOT / name, source)
-    shutil.copy(ROOT / "requirements-pictures.txt", source)
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "rabbit_topology", source / "rabbit_topology", ignore=ignored)
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
@@ -77,15 +72,17 @@ def test_only_the_package_is_in_it_with_what_it_needs(installed: Path) -> None:
     page = installed / "rabbit_topology" / "describe" / "page"
     assert {"page.css", "page.html.jinja", "page.js"} <= {one.name for one in page.iterdir()}
     (distribution,) = metadata.distributions(path=[str(installed)])
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert distribution.version == project["version"]
+    assert distribution.version == rabbit_topology.__version__
     needed = [Requirement(one) for one in distribution.requires or ()]
     always = {one.name for one in needed if one.marker is None}
-    assert {"pulumi", "pulumi-rabbitmq", "pydantic", "pika", "httpx", "typer"} <= always
-    extra = {
-        one.name for one in needed if one.marker and one.marker.evaluate({"extra": "pictures"})
-    }
-    assert "graphviz" in extra - always
+    assert {"pulumi", "pulumi-rabbitmq", "pydantic", "pika", "httpx"} <= always
+
+    def of(extra: str) -> set[str]:
+        return {one.name for one in needed if one.marker and one.marker.evaluate({"extra": extra})}
+
+    assert of("commands") == {"typer", "rich"}
+    assert "graphviz" in of("pictures")
+    assert not always & {*of("commands"), *of("pictures")}
 
 
 def test_its_command_works_in_any_folder(installed: Path, tmp_path: Path) -> None:
@@ -105,20 +102,117 @@ def test_its_command_works_in_any_folder(installed: Path, tmp_path: Path) -> Non
     assert finding["path"] == "topology.queues.q.typ"
 
 
-def test_a_program_of_ones_own_deploys_with_it(
-    installed: Path, tmp_path: Path, engine_env: dict[str, str], broker: Broker, vhost: str
+def test_without_what_it_needs_the_command_says_how_to_get_it(
+    installed: Path, tmp_path: Path
 ) -> None:
-    project = tmp_path / "project"
-    project.mkdir()
-    (project / "Pulumi.yaml").write_text("name: orders\nruntime: python\nmain: .\n")
-    (project / "__main__.py").write_text(PROGRAM)
-    env = {**engine_env, "PYTHONPATH": str(installed)}
-    stack = Stack(tmp_path / "stack", env, broker, program=project)
-    (stack.folder / "rabbit_topology").unlink()  # only the installed one is there
-    stack.configure(None)
-    config = yaml.safe_load(stack.config_file.read_text())["config"]
-    stack.write_config({**config, "orders:vhost": vhost, "orders:hosts": list(broker.hosts)})
-    stack.up()
-    assert stack.outputs()["urls"]["q"].endswith(f"/{vhost}")
-    assert set(stack.up("--expect-no-changes", "--refresh").changes) == {"unchanged"}
-    stack.destroy()
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError(name='typer')\n")
+    ended = subprocess.run(
+        [str(installed / "bin" / "rabbit-topology"), "lint"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": f"{tmp_path}:{installed}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr == "the commands need typer: pip install 'rabbit-topology[commands]'\n"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A project of somebody else, with a virtual environment that has the wheel."""
+
+    folder: Path
+    env: dict[str, str]
+
+    def run(self, *command: str) -> str:
+        """Return what a command prints; it has to end well."""
+        return run(*command, cwd=self.folder, **self.env)
+
+    def pulumi(self, *arguments: str) -> str:
+        return self.run("pulumi", *arguments, "--non-interactive", "--color", "never")
+
+    def ours(self, *arguments: str) -> str:
+        """Run the package's own command."""
+        return self.run(str(self.folder / "venv" / "bin" / "rabbit-topology"), *arguments)
+
+
+@pytest.fixture
+def project(installed: Path, tmp_path: Path, engine_env: dict[str, str]) -> Project:
+    folder, state = tmp_path / "project", tmp_path / "state"
+    folder.mkdir()
+    state.mkdir()
+    run(sys.executable, "-m", "venv", "--without-pip", "venv", cwd=folder)
+    (site,) = (folder / "venv").glob("lib/*/site-packages")
+    # The wheel, and what it needs from where the tests have it.
+    (site / "needed.pth").write_text(f"{installed}\n{sysconfig.get_path('purelib')}\n")
+    command = (installed / "bin" / "rabbit-topology").read_text().splitlines()[1:]
+    script = folder / "venv" / "bin" / "rabbit-topology"
+    script.write_text("\n".join([f"#!{folder}/venv/bin/python", *command]))
+    script.chmod(0o755)
+    env = {
+        **engine_env,
+        "PULUMI_BACKEND_URL": backend_url(state),
+        "PULUMI_CONFIG_PASSPHRASE": "test",
+        "PULUMI_PYTHON_CMD": str(folder / "venv" / "bin" / "python"),
+    }
+    return Project(folder=folder, env=env)
+
+
+def test_the_program_of_the_docs_deploys_as_it_is_printed(
+    project: Project, broker: Broker, vhost: str
+) -> None:
+    (project.folder / "Pulumi.yaml").write_text("name: orders\nruntime: python\nmain: .\n")
+    (project.folder / "__main__.py").write_text(program())
+    project.pulumi("stack", "init", "dev")
+    topology = {
+        "vhost": vhost,
+        "exchanges": {"e": {}},
+        "queues": {"q": {}},
+        "bindings": [{"source": "e", "queue": "q", "routing_key": "k"}],
+        "services": {"s": {"consumes": ["q"]}},
+    }
+    file = project.folder / "Pulumi.dev.yaml"
+    config = {
+        "rabbitmq:endpoint": broker.endpoint,
+        "rabbitmq:username": broker.username,
+        "rabbitmq:password": broker.password,
+        "rabbit-topology:broker": {"hosts": list(broker.hosts)},
+        "rabbit-topology:seed": "a seed of the tests",
+        "rabbit-topology:topology": topology,
+    }
+    file.write_text(yaml.safe_dump({**yaml.safe_load(file.read_text()), "config": config}))
+    project.pulumi("up", "--yes", "--skip-preview")
+    assert "1 of 1 bindings deliver" in project.ours("prove")
+    assert f"AMQP_VHOST={vhost}" in project.ours("env", "s")
+    assert "warnings in Pulumi.dev.yaml" in project.ours("lint")  # passwords in plain text
+    project.pulumi("up", "--yes", "--refresh", "--expect-no-changes")
+    project.pulumi("destroy", "--yes", "--run-program")
+
+
+def test_a_project_from_the_template_deploys(project: Project, broker: Broker, vhost: str) -> None:
+    about = ("--name", vhost, "--description", "Orders of a shop")
+    made = ("new", str(ROOT / "template"), "--generate-only", "--force", "--yes", *about)
+    project.pulumi(*made)
+    assert {file.name for file in project.folder.iterdir()} == {
+        *("Pulumi.yaml", "README.md", "__main__.py", "requirements.txt", "topology.yaml", "venv")
+    }
+    project.pulumi("stack", "init", "dev")
+    for key, value in {
+        "rabbitmq:endpoint": broker.endpoint,
+        "rabbitmq:username": broker.username,
+        "rabbit-topology:base": "topology.yaml",
+    }.items():
+        project.pulumi("config", "set", key, value)
+    project.pulumi("config", "set", "--secret", "rabbitmq:password", broker.password)
+    hosts = ("config", "set", "--path", "rabbit-topology:broker.hosts[0]", broker.hosts[0])
+    project.pulumi(*hosts)
+    project.pulumi("up", "--yes", "--skip-preview")
+    assert "2 of 2 queues answer, 1 of 1 bindings deliver" in project.ours("prove")
+    assert "nothing found in Pulumi.dev.yaml" in project.ours("lint")
+    project.pulumi("up", "--yes", "--refresh", "--expect-no-changes")
+    project.pulumi("destroy", "--yes", "--run-program")
+
+
+def test_the_template_has_the_program_of_this_project() -> None:
+    assert (ROOT / "template" / "__main__.py").read_text() == (ROOT / "__main__.py").read_text()

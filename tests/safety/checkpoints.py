@@ -58,7 +58,7 @@ class Kills:
         """
         kinds = (("quorum", "direct"), ("classic", "topic"))[number % 2]
         # Each holds two thirds of all names.
-        names = [f"n{it}" for it in range(self.size) if it % 3 != number % 2]
+        names = [f"n{one}" for one in range(self.size) if one % 3 != number % 2]
         return {
             "vhost": self.vhost,
             "exchanges": {name: {"type": kinds[1]} for name in names},
@@ -66,7 +66,7 @@ class Kills:
                 KEPT: {"on_delete": "retain"},
                 **{name: {"type": kinds[0]} for name in names},
             },
-            "bindings": [{"source": it, "queue": it, "routing_key": "k"} for it in names],
+            "bindings": [{"source": name, "queue": name, "routing_key": "k"} for name in names],
         }
 
     def deploy(self, number: int, *flags: str) -> None:
@@ -173,15 +173,15 @@ class Kills:
         return struck
 
     def _left(self) -> str:
-        found = held(self.stack.broker, self.vhost)
-        return ", ".join(f"{len(found[kind])} {kind}" for kind in found)
+        result = held(self.stack.broker, self.vhost)
+        return ", ".join(f"{len(result[kind])} {kind}" for kind in result)
 
     def _check_destroyed(self) -> None:
         """Check that nothing is left but the queue that is to stay, with all that it holds."""
-        found = held(self.stack.broker, self.vhost)
-        assert set(found["queues"]) == {KEPT}
-        assert found["exchanges"] == {}
-        assert found["bindings"] == []
+        result = held(self.stack.broker, self.vhost)
+        assert set(result["queues"]) == {KEPT}
+        assert result["exchanges"] == {}
+        assert result["bindings"] == []
         self.check_messages()
         state = json.loads(self.stack.pulumi("stack", "export", "--stack", self.stack.name).output)
         assert not state["deployment"].get("resources")
@@ -210,8 +210,8 @@ class _Changes:
     @staticmethod
     def _objects(now: Definitions) -> set[object]:
         return {
-            *((name, it["type"]) for name, it in now.exchanges.items()),
-            *((name, it["arguments"].get("x-queue-type")) for name, it in now.queues.items()),
+            *((name, one["type"]) for name, one in now.exchanges.items()),
+            *((name, one["arguments"].get("x-queue-type")) for name, one in now.queues.items()),
             *now.bindings,
         }
 

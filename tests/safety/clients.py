@@ -160,9 +160,9 @@ class Publisher(Client):
             self.opened(connection)
 
     def _on_return(self, _channel: Any, _method: Any, properties: Any, body: bytes) -> None:
-        found = identity(properties.raw, body)
-        if found:
-            self._returned.add(found.sequence)
+        result = identity(properties.raw, body)
+        if result:
+            self._returned.add(result.sequence)
 
     def _on_answer(self, frame: Any) -> None:
         tag = frame.method.delivery_tag
@@ -368,13 +368,13 @@ class Consumers(Client):
     def _record(
         self, seconds: float, subscription: Subscription, method: Any, raw: bytes, body: bytes
     ) -> None:
-        found = identity(raw, body)
-        messages = self._published.get(found.publisher) if found else None
-        if found is None or messages is None:
+        result = identity(raw, body)
+        messages = self._published.get(result.publisher) if result else None
+        if result is None or messages is None:
             self._describe({"message": "unknown", "altered": {"identity": ["known", "unknown"]}})
             return
         mark = Mark.REDELIVERED if method.redelivered else Mark.NONE
-        expected = messages.content(found.sequence)
+        expected = messages.content(result.sequence)
         properties = raw
         if (raw, body) != expected:
             properties, added = without_added(raw)
@@ -385,17 +385,17 @@ class Consumers(Client):
                 mark |= Mark.ALTERED
                 self._describe(
                     {
-                        "message": f"{found.publisher}-{found.sequence} at {subscription.queue}",
+                        "message": f"{result.publisher}-{result.sequence} at {subscription.queue}",
                         "altered": differences(expected, (properties, body)),
                     }
                 )
-        publication = messages.publication(found.sequence)
+        publication = messages.publication(result.sequence)
         if (method.exchange, method.routing_key) != (publication.exchange, publication.routing_key):
             mark |= Mark.REROUTED
         self._writer.add(
             mark,
-            found.publisher,
-            found.sequence,
+            result.publisher,
+            result.sequence,
             seconds,
             digest(properties, body),
             queue=subscription.index,
@@ -418,7 +418,7 @@ def main(text: str) -> None:
     logging.disable(logging.CRITICAL)
     pika.spec.props[pika.BasicProperties.INDEX] = RawProperties
     folder, name = Path(settings["folder"]), settings["name"]
-    publications = [Publication(**it) for it in settings["publications"]]
+    publications = [Publication(**publication) for publication in settings["publications"]]
 
     def messages(publisher: int) -> Messages:
         return Messages(
@@ -442,7 +442,7 @@ def main(text: str) -> None:
     else:
         client = Consumers(
             settings["urls"],
-            [Subscription(**it) for it in settings["subscriptions"]],
+            [Subscription(**subscription) for subscription in settings["subscriptions"]],
             {number: messages(number) for number in range(settings["publishers"])},
             Writer(folder / f"delivered-{name}.bin"),
             folder / f"details-{name}.jsonl",

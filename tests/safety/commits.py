@@ -24,7 +24,7 @@ DECIDES = (
     ":(exclude)rabbit_topology/__main__.py",
     ":(exclude)rabbit_topology/py.typed",  # no code
     # The engine, as it is built here, and the provider.
-    "requirements.txt",
+    "requirements-deploy.txt",
     "toolchain/engine.py",
     "toolchain/cli",
     "toolchain/language-host",

@@ -136,13 +136,19 @@ class Definitions:
 
 def definitions(api: Management, vhost: str) -> Definitions:
     """Return what is declared in a vhost at this moment; takes about a millisecond."""
-    found = api.get(f"/definitions/{quote(vhost, safe='')}")
+    result = api.get(f"/definitions/{quote(vhost, safe='')}")
     return Definitions(
-        exchanges={it["name"]: it for it in found["exchanges"]},
-        queues={it["name"]: it for it in found["queues"]},
-        bindings=frozenset((it["source"], it["destination"]) for it in found["bindings"]),
-        policies=frozenset(it["name"] for it in found["policies"]),
-        shovels=frozenset(it["name"] for it in found["parameters"] if it["component"] == "shovel"),
+        exchanges={exchange["name"]: exchange for exchange in result["exchanges"]},
+        queues={queue["name"]: queue for queue in result["queues"]},
+        bindings=frozenset(
+            (binding["source"], binding["destination"]) for binding in result["bindings"]
+        ),
+        policies=frozenset(policy["name"] for policy in result["policies"]),
+        shovels=frozenset(
+            parameter["name"]
+            for parameter in result["parameters"]
+            if parameter["component"] == "shovel"
+        ),
     )
 
 
@@ -202,7 +208,9 @@ def exchange_boundaries(exchange: str, new_type: str) -> dict[str, Condition]:
 
     return {
         "stand-in exchange declared": lambda now: stand_in in now.exchanges,
-        "stand-in exchange bound": lambda now: any(it[0] == stand_in for it in now.bindings),
+        "stand-in exchange bound": lambda now: any(
+            binding[0] == stand_in for binding in now.bindings
+        ),
         "alternate set": lambda now: stand_in in now.policies,
         "exchange deleted": lambda now: stand_in in now.exchanges and exchange not in now.exchanges,
         "new exchange declared": lambda now: stand_in in now.exchanges and is_new(now),

@@ -192,7 +192,7 @@ class Report:
         rows += [(f"added: {what}", f"{n:,}") for what, n in self.added.items()]
         width = max(len(name) for name, _ in rows)
         lines = [f"{name:<{width}}  {figure:>12}" for name, figure in rows]
-        lines += [f"{what}: {one}" for what, found in self.examples.items() for one in found]
+        lines += [f"{what}: {one}" for what, result in self.examples.items() for one in result]
         return "\n".join(lines)
 
 
@@ -220,7 +220,7 @@ def compare(folder: Path, queues: Sequence[str], publications: Sequence[Publicat
             again.add(identity)
 
     index = {name: number for number, name in enumerate(queues)}
-    wanted = [[index[name] for name in it.queues] for it in publications]
+    wanted = [[index[name] for name in publication.queues] for publication in publications]
     share = len(publications)
     seen: set[tuple[int, int, int]] = set()
     highest: dict[tuple[int, int, int], int] = {}
@@ -231,9 +231,9 @@ def compare(folder: Path, queues: Sequence[str], publications: Sequence[Publicat
 
     def note(defect: str, queue: int, identity: tuple[int, int], more: str = "") -> None:
         tally[defect] += 1
-        found = examples.setdefault(defect, [])
-        if len(found) < SHOWN:
-            found.append(f"{identity[0]}-{identity[1]} at {queues[queue]}{more}")
+        result = examples.setdefault(defect, [])
+        if len(result) < SHOWN:
+            result.append(f"{identity[0]}-{identity[1]} at {queues[queue]}{more}")
 
     unexplained = 0
     for record in read(sorted(folder.glob("delivered-*.bin"))):
@@ -265,7 +265,7 @@ def compare(folder: Path, queues: Sequence[str], publications: Sequence[Publicat
 
     for publisher, sequence in confirmed:
         turn = sequence % share
-        arrived = [it for it in wanted[turn] if (it, publisher, sequence) in seen]
+        arrived = [one for one in wanted[turn] if (one, publisher, sequence) in seen]
         if not publications[turn].any_of:
             for queue in set(wanted[turn]).difference(arrived):
                 note("lost", queue, (publisher, sequence))
@@ -281,14 +281,14 @@ def compare(folder: Path, queues: Sequence[str], publications: Sequence[Publicat
             added.update(detail.get("added", {}))
             for what, values in detail.get("altered", {}).items():
                 altered[what] += 1
-                found = examples.setdefault("altered", [])
-                if len(found) < SHOWN:
-                    found.append(f"{detail['message']}: {what}: {values[0]} became {values[1]}")
+                answer = examples.setdefault("altered", [])
+                if len(answer) < SHOWN:
+                    answer.append(f"{detail['message']}: {what}: {values[0]} became {values[1]}")
     if unexplained:
         altered["digest"] = unexplained
 
     last_confirm = max(confirm_times, default=start)
-    arrivals = [max(found) for found in times.values() if found]
+    arrivals = [max(result) for result in times.values() if result]
     return Report(
         seconds=max([last_confirm, *arrivals]) - start,
         rate=len(confirmed) / (last_confirm - start) if last_confirm > start else 0.0,
@@ -305,9 +305,9 @@ def compare(folder: Path, queues: Sequence[str], publications: Sequence[Publicat
         returned=attempts[Outcome.RETURNED],
         nacked=attempts[Outcome.NACKED],
         unconfirmed=attempts[Outcome.UNCONFIRMED],
-        longest_gap=max((longest(found, start) for found in times.values()), default=0.0),
+        longest_gap=max((longest(result, start) for result in times.values()), default=0.0),
         longest_stall=longest(confirm_times, start),
-        by_queue={queues[it]: n for it, n in Counter(it[0] for it in seen).items()},
+        by_queue={queues[one]: n for one, n in Counter(one[0] for one in seen).items()},
         examples=examples,
     )
 

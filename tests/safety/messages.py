@@ -203,18 +203,18 @@ def differences(
     expected: tuple[bytes, bytes], got: tuple[bytes, bytes]
 ) -> dict[str, tuple[str, str]]:
     """Return what differs between two contents, by property or header: expected and got."""
-    found = {}
+    result = {}
     before, after = decoded(expected[0]), decoded(got[0])
     headers = before.pop("headers", {}), after.pop("headers", {})
     for prefix, old, new in (("", before, after), ("header ", *headers)):
         for name in {**old, **new}:
             if old.get(name) != new.get(name):
-                found[prefix + name] = repr(old.get(name)), repr(new.get(name))
+                result[prefix + name] = repr(old.get(name)), repr(new.get(name))
     if expected[1] != got[1]:
-        found["body"] = f"{len(expected[1])} bytes", f"{len(got[1])} bytes"
-    if not found and expected[0] != got[0]:
-        found["encoding of properties"] = expected[0].hex(), got[0].hex()
-    return found
+        result["body"] = f"{len(expected[1])} bytes", f"{len(got[1])} bytes"
+    if not result and expected[0] != got[0]:
+        result["encoding of properties"] = expected[0].hex(), got[0].hex()
+    return result
 
 
 def _around_id(

@@ -72,6 +72,11 @@ PARTS = (
         tests=("test_killed_updates_and_destroys_are_completed_by_the_next_run",),
     ),
     Part(
+        name="adoption",
+        about="a broker with 3,000 objects and live traffic is adopted, and then changed",
+        tests=("test_a_broker_with_live_traffic_is_adopted_and_then_changed",),
+    ),
+    Part(
         name="brokers",
         about="brokers and nodes killed during a replacement; a broker that does not answer",
         tests=(

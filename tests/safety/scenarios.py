@@ -56,6 +56,8 @@ class Scale:
     """Of the broker or of a node, at random moments, for each version and the cluster."""
     every_boundary: bool
     """Kill at each step of a replacement, or at two of them."""
+    objects: int
+    """On a broker that is adopted."""
 
 
 FAST = Scale(
@@ -68,6 +70,7 @@ FAST = Scale(
     random_kills=2,
     broker_kills=1,
     every_boundary=False,
+    objects=300,
 )
 FULL = Scale(
     rate=1000,
@@ -79,6 +82,7 @@ FULL = Scale(
     random_kills=6,
     broker_kills=3,
     every_boundary=True,
+    objects=3000,
 )
 
 
@@ -116,7 +120,7 @@ def config(
 ) -> Config:
     """Return a topology's config; by default a direct exchange `e` leads to each queue by name."""
     if bindings is None:
-        bindings = [{"source": "e", "queue": it, "routing_key": it} for it in queues]
+        bindings = [{"source": "e", "queue": queue, "routing_key": queue} for queue in queues]
     return {
         "vhost": vhost,
         "exchanges": {"e": {}} if exchanges is None else dict(exchanges),
@@ -142,7 +146,7 @@ def exchange_change(vhost: str, before: Mapping[str, Any], after: Mapping[str, A
     """
     arguments = {"x-match": "all", "kind": "order"}
     bindings = [
-        {"source": "e", "queue": it, "routing_key": "k", "arguments": arguments} for it in "qr"
+        {"source": "e", "queue": one, "routing_key": "k", "arguments": arguments} for one in "qr"
     ]
     queues = {"q": {"type": "quorum"}, "r": {"type": "classic"}}
     return Change(
@@ -201,7 +205,7 @@ def changes(vhost: str, scale: Scale) -> dict[str, Change]:
             consumptions=[Consumption(queue="q", consumers=3, prefetch=10, work_seconds=0.1)],
             rate=50,
         ),
-        "many queues": _many_queues(vhost, [f"q{it}" for it in range(scale.queues_at_once)]),
+        "many queues": _many_queues(vhost, [f"q{one}" for one in range(scale.queues_at_once)]),
         "odd names": _many_queues(vhost, ODD_NAMES),
     }
 
@@ -297,7 +301,7 @@ def _expiring(vhost: str, after: Mapping[str, Any]) -> Change:
         {"source": "e", "queue": "q", "routing_key": "k"},
         {"source": "dlx", "queue": "dead"},
     ]
-    changed = {name: {**it, **after.get(name, {})} for name, it in queues.items()}
+    changed = {name: {**one, **after.get(name, {})} for name, one in queues.items()}
     return Change(
         before=config(vhost, queues, exchanges, bindings),
         after=config(vhost, changed, exchanges, bindings),
@@ -347,10 +351,10 @@ def _at_rest(
 
 def _many_queues(vhost: str, names: Sequence[str]) -> Change:
     return Change(
-        before=config(vhost, {it: {"type": "classic"} for it in names}),
-        after=config(vhost, {it: {"type": "quorum"} for it in names}),
-        publications=[Publication(exchange="e", routing_key=it, queues=[it]) for it in names],
-        consumptions=[Consumption(queue=it, prefetch=50) for it in names],
+        before=config(vhost, {name: {"type": "classic"} for name in names}),
+        after=config(vhost, {name: {"type": "quorum"} for name in names}),
+        publications=[Publication(exchange="e", routing_key=name, queues=[name]) for name in names],
+        consumptions=[Consumption(queue=name, prefetch=50) for name in names],
     )
 
 
@@ -548,9 +552,9 @@ class Load:
             deadline = time.monotonic() + 5
             while True:
                 declared = connection.channel().queue_declare(self.queue, passive=True)
-                found: int = declared.method.message_count
-                if found == self.ready + self.held or time.monotonic() > deadline:
-                    return found
+                result: int = declared.method.message_count
+                if result == self.ready + self.held or time.monotonic() > deadline:
+                    return result
                 time.sleep(0.05)
 
 
@@ -560,5 +564,7 @@ def _meanwhile(change: Change, rate: float) -> int:
 
 def _patience(change: Change) -> float:
     return (
-        10 + DEAD_LETTER_SECONDS + max((it.work_seconds for it in change.consumptions), default=0)
+        10
+        + DEAD_LETTER_SECONDS
+        + max((consumption.work_seconds for consumption in change.consumptions), default=0)
     )

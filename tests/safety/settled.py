@@ -21,12 +21,12 @@ _KINDS = ("exchanges", "queues", "policies", "operator-policies", "parameters/sh
 
 def leftovers(broker: Broker, vhost: str) -> list[str]:
     """Return the names of all objects of a vhost that a run should have removed."""
-    found = []
+    result = []
     for kind in _KINDS:
-        for it in _listed(management(broker), kind, vhost):
-            names = [it.get("name", ""), it.get("source", ""), it.get("destination", "")]
-            found += [f"{kind} {name}" for name in names if name.startswith(PREFIX)]
-    return sorted(set(found))
+        for one in _listed(management(broker), kind, vhost):
+            names = [one.get("name", ""), one.get("source", ""), one.get("destination", "")]
+            result += [f"{kind} {name}" for name in names if name.startswith(PREFIX)]
+    return sorted(set(result))
 
 
 def bindings(broker: Broker, vhost: str) -> set[tuple[str, str, str, str, str]]:
@@ -36,31 +36,39 @@ def bindings(broker: Broker, vhost: str) -> set[tuple[str, str, str, str, str]]:
     """
     return {
         (
-            *(it["source"], it["destination_type"], it["destination"], it["routing_key"]),
-            _arguments(it["arguments"]),
+            *(one["source"], one["destination_type"], one["destination"], one["routing_key"]),
+            _arguments(one["arguments"]),
         )
-        for it in _listed(management(broker), "bindings", vhost)
-        if it["source"]
+        for one in _listed(management(broker), "bindings", vhost)
+        if one["source"]
     }
 
 
 def configured_bindings(topology: Topology) -> set[tuple[str, str, str, str, str]]:
     """Return what `bindings` returns for a topology as it is configured."""
     return {
-        (it.source, it.kind, it.destination, it.routing_key, _arguments(it.arguments))
-        for it in topology.routes()
+        (
+            route.source,
+            route.kind,
+            route.destination,
+            route.routing_key,
+            _arguments(route.arguments),
+        )
+        for route in topology.routes()
     }
 
 
 def queues(broker: Broker, vhost: str) -> dict[str, dict[str, Any]]:
     """Return all queues of a vhost by name; none if there is no such vhost."""
-    return {it["name"]: it for it in _listed(management(broker), "queues", vhost)}
+    return {one["name"]: one for one in _listed(management(broker), "queues", vhost)}
 
 
 def exchanges(broker: Broker, vhost: str) -> dict[str, dict[str, Any]]:
     """Return all exchanges of a vhost by name but the broker's own."""
     listed = _listed(management(broker), "exchanges", vhost)
-    return {it["name"]: it for it in listed if it["name"] and not it["name"].startswith("amq.")}
+    return {
+        one["name"]: one for one in listed if one["name"] and not one["name"].startswith("amq.")
+    }
 
 
 def check(stack: Stack, config: Mapping[str, Any]) -> None:
@@ -75,25 +83,29 @@ def check_broker(broker: Broker, config: Mapping[str, Any]) -> None:
     topology = parse(config)[0]
     assert leftovers(broker, topology.vhost) == []
     assert bindings(broker, topology.vhost) == configured_bindings(topology)
-    found = queues(broker, topology.vhost)
-    assert set(found) == set(topology.queues)
+    result = queues(broker, topology.vhost)
+    assert set(result) == set(topology.queues)
     for name, queue in topology.queues.items():
-        assert found[name]["durable"] is queue.durable, name
-        assert found[name]["arguments"] == queue.declared_arguments(), name
+        assert result[name]["durable"] is queue.durable, name
+        assert result[name]["arguments"] == queue.declared_arguments(), name
     declared = exchanges(broker, topology.vhost)
     assert set(declared) == set(topology.exchanges)
     for name, exchange in topology.exchanges.items():
-        it = declared[name]
-        assert (it["type"], it["durable"]) == (exchange.type, exchange.durable), name
+        one = declared[name]
+        assert (one["type"], one["durable"]) == (exchange.type, exchange.durable), name
 
 
 def check_kept(broker: Broker, config: Mapping[str, Any], queue: str) -> None:
     """Check that a queue is there as the config says, with its bindings, and no helper is."""
     topology = parse(config)[0]
     assert leftovers(broker, topology.vhost) == []
-    found = queues(broker, topology.vhost)[queue]
-    assert found["arguments"] == topology.queues[queue].declared_arguments()
-    wanted = {it for it in configured_bindings(topology) if queue in it}
+    result = queues(broker, topology.vhost)[queue]
+    assert result["arguments"] == topology.queues[queue].declared_arguments()
+    wanted = {
+        configured_binding
+        for configured_binding in configured_bindings(topology)
+        if queue in configured_binding
+    }
     assert wanted
     assert wanted <= set(bindings(broker, topology.vhost))
 
@@ -102,8 +114,8 @@ def _listed(api: Management, kind: str, vhost: str) -> list[dict[str, Any]]:
     # Statistics are left out: they lag, and list what is gone for some seconds.
     query = "?disable_stats=true" if kind in ("queues", "exchanges") else ""
     with suppress(NotFoundError):
-        found: list[dict[str, Any]] = api.get(f"/{kind}/{quote(vhost, safe='')}{query}")
-        return found
+        result: list[dict[str, Any]] = api.get(f"/{kind}/{quote(vhost, safe='')}{query}")
+        return result
     return []
 
 

@@ -97,7 +97,8 @@ QUEUE_KILLS = in_pairs([*queue_boundaries("", "", ""), *RANDOM_KILLS])
 EXCHANGE_KILLS = in_pairs([*exchange_boundaries("", "")])
 
 versions = pytest.mark.parametrize(
-    "version", [pytest.param(it, marks=[fast] if it == "4.0" else []) for it in VERSIONS]
+    "version",
+    [pytest.param(version, marks=[fast] if version == "4.0" else []) for version in VERSIONS],
 )
 
 
@@ -316,8 +317,8 @@ def test_a_killed_run_is_completed_by_the_next(
     def boundary(name: str, wanted: dict[str, Any]) -> Moment:
         if name in at_random:
             return at_random[name]
-        found = queue_boundaries("q", "e", wanted["queues"]["q"]["type"])
-        return Moment(name=name, condition=found[name])
+        result = queue_boundaries("q", "e", wanted["queues"]["q"]["type"])
+        return Moment(name=name, condition=result[name])
 
     kills = [kill for kill in QUEUE_KILLS[version] if wanted is None or kill.moment in wanted]
     _kill_runs(stack, name, change, kills, boundary, tmp_path, scale, results)
@@ -339,8 +340,8 @@ def test_a_killed_run_of_an_exchange_is_completed_by_the_next(
     stack.up()
 
     def boundary(name: str, wanted: dict[str, Any]) -> Moment:
-        found = exchange_boundaries("e", wanted["exchanges"]["e"]["type"])
-        return Moment(name=name, condition=found[name])
+        result = exchange_boundaries("e", wanted["exchanges"]["e"]["type"])
+        return Moment(name=name, condition=result[name])
 
     kills = EXCHANGE_KILLS[version]
     if not scale.every_boundary:

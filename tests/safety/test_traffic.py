@@ -72,7 +72,7 @@ def _relay(broker: Broker, source: str, target: str, passing: Any) -> Iterator[N
                     continue
                 batch.append((method, properties, body))
                 if len(batch) == 2:
-                    for relayed, content in passing(*(it[1:] for it in batch)):
+                    for relayed, content in passing(*(one[1:] for one in batch)):
                         channel.basic_publish(target, target, content, relayed)
                     channel.basic_ack(batch[-1][0].delivery_tag, multiple=True)
                     batch.clear()

@@ -89,9 +89,9 @@ class Traffic:
         self.consumptions = [
             *consumptions,
             *(
-                Consumption(queue=it, consumers=0)
-                for it in dict.fromkeys(reached)
-                if it not in consumed
+                Consumption(queue=fromkey, consumers=0)
+                for fromkey in dict.fromkeys(reached)
+                if fromkey not in consumed
             ),
         ]
         self.queues = [consumption.queue for consumption in self.consumptions]
@@ -132,7 +132,7 @@ class Traffic:
 
     def consume(self) -> None:
         """Start the consumers, those of queues that have any."""
-        self._consume([it for it in self.consumptions if it.consumers])
+        self._consume([consumption for consumption in self.consumptions if consumption.consumers])
 
     def pause(self) -> None:
         """Let consumers take no further message, up to their prefetch."""
@@ -153,7 +153,7 @@ class Traffic:
 
     def flow(self, messages: int = 1000, seconds: float = 30) -> None:
         """Return once so many further messages have been confirmed and delivered."""
-        consumed = any(it.consumers for it in self.consumptions)
+        consumed = any(consumption.consumers for consumption in self.consumptions)
         confirmed, delivered = self.confirmed + messages, self.delivered + messages
         self._wait(
             lambda: self.confirmed >= confirmed and (not consumed or self.delivered >= delivered),
@@ -164,7 +164,7 @@ class Traffic:
     def publish_all(self, seconds: float = 300) -> None:
         """Return once every publisher has reached its count, all of it confirmed."""
         self._wait(
-            lambda: all(it.poll() is not None for it in self._publishing), seconds, "publishers"
+            lambda: all(one.poll() is not None for one in self._publishing), seconds, "publishers"
         )
 
     def finish(self, patience: float = 10) -> Report:
@@ -175,18 +175,23 @@ class Traffic:
         """
         self._tell(self._publishing, "stop")
         self._until_still(
-            patience, lambda: all(it.poll() is not None for it in self._publishing), 0.0
+            patience, lambda: all(one.poll() is not None for one in self._publishing), 0.0
         )
         for process in self._publishing:
             process.kill()
             process.wait()
         self.resume()
-        self._consume([it for it in self.consumptions if not it.consumers])
-        share = [1 if it.any_of else len(it.queues) for it in self.publications]
+        self._consume(
+            [consumption for consumption in self.consumptions if not consumption.consumers]
+        )
+        share = [
+            1 if publication.any_of else len(publication.queues)
+            for publication in self.publications
+        ]
         due = sum(
-            share[it.sequence % len(share)]
-            for it in ledger.read(self.folder.glob("published-*.bin"))
-            if it.what == ledger.Outcome.CONFIRMED
+            share[one.sequence % len(share)]
+            for one in ledger.read(self.folder.glob("published-*.bin"))
+            if one.what == ledger.Outcome.CONFIRMED
         )
         self._until_still(patience, lambda: self.delivered >= due, 0.5)
         self._tell(self._consuming, "stop")
@@ -198,13 +203,13 @@ class Traffic:
         subscriptions = [
             {
                 "consumer": next(self._numbers),
-                "index": self.queues.index(it.queue),
-                "queue": it.queue,
-                "prefetch": it.prefetch,
-                "work_seconds": it.work_seconds if it.consumers else 0.0,
+                "index": self.queues.index(consumption.queue),
+                "queue": consumption.queue,
+                "prefetch": consumption.prefetch,
+                "work_seconds": consumption.work_seconds if consumption.consumers else 0.0,
             }
-            for it in consumptions
-            for _ in range(max(it.consumers, 1))
+            for consumption in consumptions
+            for _ in range(max(consumption.consumers, 1))
         ]
         if subscriptions:
             settings = {"role": "consumers", "publishers": self._publishers}
@@ -239,7 +244,7 @@ class Traffic:
     def _check(self) -> None:
         for process in (*self._publishing, *self._consuming):
             if process.poll():
-                told = "".join(it.read_text()[-2000:] for it in self.folder.glob("errors-*"))
+                told = "".join(file.read_text()[-2000:] for file in self.folder.glob("errors-*"))
                 raise TrafficError(f"a client ended with {process.returncode}:\n{told}")
 
     def _wait(self, condition: Callable[[], bool], seconds: float, what: str) -> None:

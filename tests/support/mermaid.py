@@ -52,13 +52,13 @@ def read(text):
     context.eval(_READ % json.dumps(text))
     while context.execute_pending_job():
         pass
-    found = json.loads(context.eval("read.slice(0)"))  # flat: only such text gets into Python
-    assert "error" not in found, found["error"]
-    for one in (*found["nodes"], *found["edges"]):
+    result = json.loads(context.eval("read.slice(0)"))  # flat: only such text gets into Python
+    assert "error" not in result, result["error"]
+    for one in (*result["nodes"], *result["edges"]):
         one["text"] = shown(one["text"])
-    for group in found["groups"]:
+    for group in result["groups"]:
         group["title"] = shown(group["title"])
-    return found
+    return result
 
 
 def shown(text):

@@ -69,8 +69,10 @@ class Stack:
         broker: Broker,
         name: str = "test",
         program: Path = ROOT,
+        timeout: float = TIMEOUT_SECONDS,
     ):
         self.folder = folder
+        self.timeout = timeout
         self.broker = broker
         self.name = name
         self.state = folder / "state"
@@ -114,6 +116,12 @@ class Stack:
         }
         self.write_config({key: value for key, value in settings.items() if value is not None})
 
+    def configure_base(self, file: str = "topology.yaml") -> None:
+        """Write a config whose topology is a file in the stack's folder, as `adopt` writes one."""
+        self.configure(None, broker={})
+        config = yaml.safe_load(self.config_file.read_text())["config"]
+        self.write_config({**config, "rabbit-topology:base": file})
+
     def write_config(self, settings: Mapping[str, Any]) -> None:
         """Write the config as it is given."""
         self.config_file.write_text(yaml.safe_dump({**self._salt, "config": dict(settings)}))
@@ -122,8 +130,8 @@ class Stack:
         """Return a secret as a config value of this stack: ``{"secure": ...}``."""
         self.pulumi("config", "set", "--secret", "scratch", secret, "--stack", self.name)
         config = yaml.safe_load(self.config_file.read_text())["config"]
-        found: dict[str, str] = config["rabbit-topology:scratch"]
-        return found
+        result: dict[str, str] = config["rabbit-topology:scratch"]
+        return result
 
     def pulumi(self, *arguments: str, check: bool = True) -> Result:
         """Run one command to its end.
@@ -137,7 +145,7 @@ class Stack:
             env=self.env,
             capture_output=True,
             text=True,
-            timeout=TIMEOUT_SECONDS,
+            timeout=self.timeout,
             check=False,
         )
         text = ended.stdout + ended.stderr
@@ -155,8 +163,8 @@ class Stack:
 
     def plan(self, *flags: str) -> dict[str, Any]:
         """Return `pulumi preview --json`: ``steps`` and ``changeSummary``."""
-        found: dict[str, Any] = json.loads(self.preview("--json", *flags).output)
-        return found
+        result: dict[str, Any] = json.loads(self.preview("--json", *flags).output)
+        return result
 
     def destroy(self, *flags: str, check: bool = True) -> Result:
         return self.pulumi(
@@ -169,8 +177,26 @@ class Stack:
         text = self.pulumi(
             "stack", "output", "--json", "--show-secrets", "--stack", self.name
         ).output
-        found: dict[str, Any] = json.loads(text)
-        return found
+        result: dict[str, Any] = json.loads(text)
+        return result
+
+
+def command(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the package in a stack's folder, with its broker in the environment."""
+    broker = stack.broker
+    reached = {
+        "RABBITMQ_ENDPOINT": broker.endpoint,
+        "RABBITMQ_USERNAME": broker.username,
+        "RABBITMQ_PASSWORD": broker.password,
+    }
+    return subprocess.run(
+        [sys.executable, "-m", "rabbit_topology", *arguments],
+        cwd=stack.folder,
+        env={**stack.env, **reached, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
 
 
 @contextmanager
@@ -212,13 +238,13 @@ def connect(
 def definitions(broker: Broker) -> dict[str, list[str]]:
     """Return all that a broker holds: lists in one order, entries as JSON, so types count."""
     everything = management(broker).get("/definitions")
-    found = {
-        kind: sorted(json.dumps(it, sort_keys=True) for it in entries)
+    result = {
+        kind: sorted(json.dumps(entry, sort_keys=True) for entry in entries)
         for kind, entries in everything.items()
         if isinstance(entries, list)
     }
-    assert {"vhosts", "users", "policies", "queues", "exchanges", "bindings"} <= found.keys()
-    return found
+    assert {"vhosts", "users", "policies", "queues", "exchanges", "bindings"} <= result.keys()
+    return result
 
 
 def held(broker: Broker, vhost: str) -> dict[str, Any]:
@@ -229,23 +255,25 @@ def held(broker: Broker, vhost: str) -> dict[str, Any]:
     """
     here = quote(vhost, safe="")
     api = management(broker)
-    exchanges = {it["name"]: it for it in api.get(f"/exchanges/{here}")}
+    exchanges = {one["name"]: one for one in api.get(f"/exchanges/{here}")}
     assert exchanges[""], "the default exchange is always listed"
     return {
         "exchanges": {
-            name: _fields(it, "type", "durable", "auto_delete", "internal", "arguments")
-            for name, it in exchanges.items()
+            name: _fields(one, "type", "durable", "auto_delete", "internal", "arguments")
+            for name, one in exchanges.items()
             if name and not name.startswith("amq.")
         },
         "queues": {
-            it["name"]: _fields(it, "type", "durable", "auto_delete", "exclusive", "arguments")
-            for it in api.get(f"/queues/{here}")
+            one["name"]: _fields(one, "type", "durable", "auto_delete", "exclusive", "arguments")
+            for one in api.get(f"/queues/{here}")
         },
         "bindings": sorted(
             (
-                _fields(it, "source", "destination_type", "destination", "routing_key", "arguments")
-                for it in api.get(f"/bindings/{here}")
-                if it["source"]  # every queue is bound to the default exchange
+                _fields(
+                    one, "source", "destination_type", "destination", "routing_key", "arguments"
+                )
+                for one in api.get(f"/bindings/{here}")
+                if one["source"]  # every queue is bound to the default exchange
             ),
             key=_as_json,
         ),
@@ -257,44 +285,44 @@ def wanted(topology: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "exchanges": {
             name: {
-                "type": it.get("type", "direct"),
-                "durable": it.get("durable", True),
-                "auto_delete": it.get("auto_delete", False),
+                "type": one.get("type", "direct"),
+                "durable": one.get("durable", True),
+                "auto_delete": one.get("auto_delete", False),
                 "internal": False,
-                "arguments": _as_json(it.get("arguments", {})),
+                "arguments": _as_json(one.get("arguments", {})),
             }
-            for name, it in topology["exchanges"].items()
+            for name, one in topology["exchanges"].items()
         },
         "queues": {
             name: {
-                "type": it.get("type", "quorum"),
-                "durable": it.get("durable", True),
-                "auto_delete": it.get("auto_delete", False),
+                "type": one.get("type", "quorum"),
+                "durable": one.get("durable", True),
+                "auto_delete": one.get("auto_delete", False),
                 "exclusive": False,
                 "arguments": _as_json(
-                    {"x-queue-type": it.get("type", "quorum"), **it.get("arguments", {})}
+                    {"x-queue-type": one.get("type", "quorum"), **one.get("arguments", {})}
                 ),
             }
-            for name, it in topology["queues"].items()
+            for name, one in topology["queues"].items()
         },
         "bindings": sorted(_wanted_bindings(topology), key=_as_json),
     }
 
 
 def _wanted_bindings(topology: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    for it in topology["bindings"]:
-        for key in it.get("routing_keys", [it.get("routing_key", "")]):
+    for binding in topology["bindings"]:
+        for key in binding.get("routing_keys", [binding.get("routing_key", "")]):
             yield {
-                "source": it["source"],
-                "destination_type": "queue" if "queue" in it else "exchange",
-                "destination": it.get("queue", it.get("exchange")),
+                "source": binding["source"],
+                "destination_type": "queue" if "queue" in binding else "exchange",
+                "destination": binding.get("queue", binding.get("exchange")),
                 "routing_key": key,
-                "arguments": _as_json(it.get("arguments", {})),
+                "arguments": _as_json(binding.get("arguments", {})),
             }
 
 
-def _fields(it: Mapping[str, Any], *names: str) -> dict[str, Any]:
-    return {name: _as_json(it[name]) if name == "arguments" else it[name] for name in names}
+def _fields(one: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: _as_json(one[name]) if name == "arguments" else one[name] for name in names}
 
 
 def _as_json(value: object) -> str:
@@ -367,15 +395,15 @@ def publishing(
 def read_stream(channel: BlockingChannel, stream: str, count: int) -> list[int]:
     """Return the numbers of a stream's first messages, in order; they stay where they are."""
     channel.basic_qos(prefetch_count=count)
-    found = []
+    result = []
     messages = channel.consume(
         stream, arguments={"x-stream-offset": "first"}, inactivity_timeout=PATIENCE_SECONDS
     )
     for method, _, body in messages:
-        assert method is not None, f"{stream} has only {len(found)} of {count} messages"
-        found.append(int(body))
+        assert method is not None, f"{stream} has only {len(result)} of {count} messages"
+        result.append(int(body))
         channel.basic_ack(method.delivery_tag)
-        if len(found) == count:
+        if len(result) == count:
             break
     channel.cancel()
-    return found
+    return result

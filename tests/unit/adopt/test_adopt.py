@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from rabbit_topology.__main__ import app
 from rabbit_topology.adopt import definitions, express, numbers, proof, proposals, text, watch
 from rabbit_topology.broker.management import Management, NotFoundError
+from rabbit_topology.commands.app import app
 from rabbit_topology.config import yaml_files
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint.reading import read
@@ -426,6 +426,27 @@ def test_a_vhost_with_nothing_to_manage_is_not_in_the_config(of):
     others = {"name": "theirs", "description": "of others"}
     held = {**SHOP, "vhosts": [{"name": "/"}, {"name": "shop"}, {"name": "empty"}, others]}
     assert list(said(of(held)).topology["vhosts"]) == ["empty", "shop"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "where", "left_alone"),
+    [
+        ("amqp:///shop", "other", True),
+        ("amqp://", "shop", True),
+        (["amqp://elsewhere", "amqp:///sh%6Fp"], "other", True),
+        ("amqp:///other", "shop", False),
+        ("amqp://localhost/shop", "shop", False),  # by a connection, as any client
+    ],
+)
+def test_a_queue_that_a_shovel_takes_from_within_the_broker_is_left_alone(
+    of, uri, where, left_alone
+):
+    """Also while the shovel does not run, as in a file."""
+    shovel = {"src-uri": uri, "src-queue": "orders", "dest-uri": "amqp://", "dest-queue": "x"}
+    parameter = {"component": "shovel", "name": "mover", "vhost": where, "value": shovel}
+    vhosts = [{"name": "shop"}, {"name": "other"}]
+    held = {**SHOP, "vhosts": vhosts, "parameters": [*SHOP["parameters"], parameter]}
+    assert ("queue orders" in reasons(of(held))) is left_alone
 
 
 def test_a_queue_that_a_plugin_consumes_is_left_alone(of):

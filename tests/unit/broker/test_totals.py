@@ -15,8 +15,10 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.broker.totals import Count, NoLeaderError, Position
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents, delays
+from rabbit_topology.messages import delays
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import delays_messages
+from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import QueueType
 
 PLAIN = {"messages": 0, "messages_ready": 0, "messages_unacknowledged": 0, "consumers": 0}
@@ -52,11 +54,11 @@ AWAY = member("nodedown", node="n3", term="", index="", membership="")
 def test_every_message_of_the_total_counts_whatever_state_it_is_in(row, said):
     count = Count.of({**PLAIN, **row})
     assert count
-    found = Contents.counted(QueueType.QUORUM, count)
-    assert str(found) == f"0 ready, 0 unacknowledged, {said}, 0 consumers"
-    assert found.messages == row["messages"]
-    assert found.in_use
-    assert not found.empty
+    result = Contents.counted(QueueType.QUORUM, count)
+    assert str(result) == f"0 ready, 0 unacknowledged, {said}, 0 consumers"
+    assert result.messages == row["messages"]
+    assert result.in_use
+    assert not result.empty
 
 
 def test_a_total_below_its_parts_takes_nothing_from_them():
@@ -155,9 +157,9 @@ STILL = [[member()]]
 
 def test_statistics_are_believed_that_are_newer_than_the_question(ask):
     rows = [row(1), row(2), row(3, messages=5, messages_delayed=5)]
-    found = ask(rows, STILL)
-    assert found
-    assert (found.messages, found.delayed) == (5, 5)
+    result = ask(rows, STILL)
+    assert result
+    assert (result.messages, result.delayed) == (5, 5)
 
 
 @pytest.mark.parametrize(
@@ -165,18 +167,18 @@ def test_statistics_are_believed_that_are_newer_than_the_question(ask):
 )
 def test_states_that_are_of_an_older_round_than_the_total_are_waited_for(ask, old):
     now = {"messages": 4, "messages_dlx": 4}
-    found = ask([row(1), row(2), row(3, **old), row(3, **now)], STILL)
-    assert found
-    assert (found.messages, found.dead_letters, found.delayed, found.unknown) == (4, 4, 0, 0)
+    result = ask([row(1), row(2), row(3, **old), row(3, **now)], STILL)
+    assert result
+    assert (result.messages, result.dead_letters, result.delayed, result.unknown) == (4, 4, 0, 0)
 
 
 def test_a_state_that_nobody_has_heard_of_counts_after_two_more_rounds(ask):
-    rows = [row(it, messages=5) for it in range(5)]
+    rows = [row(one, messages=5) for one in range(5)]
     with pytest.raises(BrokerError, match="publishes no statistics"):
         ask(rows[:4], STILL)
-    found = ask(rows, STILL)
-    assert found
-    assert found.unknown == 5
+    result = ask(rows, STILL)
+    assert result
+    assert result.unknown == 5
 
 
 @pytest.mark.parametrize("rows", [[row(1)], [row(1), row(2)], [{}], [None]])
@@ -187,26 +189,28 @@ def test_statistics_that_do_not_go_round_are_no_answer(ask, rows):
 
 def test_a_log_that_has_grown_meanwhile_asks_for_newer_ones(ask):
     grown = [[member(index=index)] for index in (7, 7, 7, 8)]
-    rows = [*(row(it) for it in range(9)), row(9, messages=1)]
-    found = ask(rows, grown)
-    assert found
-    assert found.messages in (0, 1)
+    rows = [*(row(one) for one in range(9)), row(9, messages=1)]
+    result = ask(rows, grown)
+    assert result
+    assert result.messages in (0, 1)
 
 
 def test_a_log_that_grows_all_the_time_is_never_empty(ask):
     grown = [[member(index=index)] for index in range(2000)]
-    rows = [row(it) for it in range(2000)]
+    rows = [row(one) for one in range(2000)]
     with pytest.raises(BrokerError, match="queue 'q' is in use: its log grows all the time"):
         ask(rows, grown)
-    held = [row(it, messages=4) for it in range(2000)]
-    found = ask(held, [[member(index=index)] for index in range(2000)], lambda it: it.messages > 0)
-    assert found, "but it does not have to stand still to hold something"
-    assert found.messages == 4
+    held = [row(one, messages=4) for one in range(2000)]
+    result = ask(
+        held, [[member(index=index)] for index in range(2000)], lambda one: one.messages > 0
+    )
+    assert result, "but it does not have to stand still to hold something"
+    assert result.messages == 4
 
 
 def test_what_is_in_the_log_and_not_applied_yet_is_waited_for(ask):
     with pytest.raises(BrokerError, match="log grows"):
-        ask([row(it) for it in range(2000)], [[member(applied=6)]])
+        ask([row(one) for one in range(2000)], [[member(applied=6)]])
 
 
 def test_a_queue_that_is_gone_or_has_no_leader(ask, monkeypatch):
@@ -223,9 +227,9 @@ def test_a_queue_that_is_gone_or_has_no_leader(ask, monkeypatch):
 )
 def test_without_logs_to_look_at_fresh_statistics_are_all_there_is(ask, monkeypatch, answer):
     monkeypatch.setattr(Access, "exists", lambda *_: True)  # RabbitMQ 3.10
-    found = ask([row(1), row(2), row(3)], [answer])
-    assert found
-    assert found.messages == 0
+    result = ask([row(1), row(2), row(3)], [answer])
+    assert result
+    assert result.messages == 0
 
 
 def _known(rows):
@@ -267,8 +271,8 @@ def test_only_versions_known_to_be_older_are_asked_otherwise(version, by_total):
     management = Management()
     management.newest_version = version
     access = Access(management=management, addresses=[])
-    assert contents.delays_messages(access, {"name": "q", "type": "quorum"}) is by_total
-    assert not contents.delays_messages(access, {"name": "q", "type": "classic"})
+    assert delays_messages(access, QueueState({"name": "q", "type": "quorum"})) is by_total
+    assert not delays_messages(access, QueueState({"name": "q", "type": "classic"}))
 
 
 def delayed(longest=None, in_seconds=None):

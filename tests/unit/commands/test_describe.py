@@ -14,7 +14,7 @@ import yaml
 from typer.testing import CliRunner
 
 from rabbit_topology import describe
-from rabbit_topology.__main__ import app
+from rabbit_topology.commands.app import app
 from rabbit_topology.errors import ConfigError, TopologyError
 from tests.support.pictures import ROOT, many
 from tests.support.repository import change, with_examples

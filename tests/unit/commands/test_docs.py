@@ -12,7 +12,7 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from rabbit_topology.__main__ import app
+from rabbit_topology.commands.app import app
 from rabbit_topology.describe import page as package
 from rabbit_topology.errors import ConfigError, TopologyError
 from tests.support import page

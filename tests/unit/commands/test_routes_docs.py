@@ -11,7 +11,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from rabbit_topology.__main__ import app
+from rabbit_topology.commands.app import app
 from rabbit_topology.lint.reading import read
 from rabbit_topology.routing import expectations
 from tests.support.repository import ROOT, change, with_examples

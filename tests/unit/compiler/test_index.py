@@ -52,7 +52,9 @@ def test_the_index_finds_what_trying_all_finds(patterns, name):
         for number, pattern in enumerate(patterns)
     }
     expected = [
-        key for key, it in written.items() if _compiles(it.pattern) and re.search(it.pattern, name)
+        key
+        for key, one in written.items()
+        if _compiles(one.pattern) and re.search(one.pattern, name)
     ]
     assert Index(written).matching(Target(kind="queues", name=name)) == expected
 
@@ -109,7 +111,7 @@ def test_a_policy_for_one_type_is_not_merged_into_another():
     assert index.matching(quorum) == []
     assert index.matching(classic) == ["p"]
     made = {
-        tuple(it.members): it.policy.definition for it in policies.compile_all(topology).values()
+        tuple(one.members): one.policy.definition for one in policies.compile_all(topology).values()
     }
     assert made == {("a",): {"max-length": 1}, ("b",): {"max-length": 1, "expires": 5}}
 
@@ -136,7 +138,7 @@ def test_a_key_that_the_type_does_not_know_switches_off_no_settings():
         }
     )
     made = {
-        tuple(it.members): it.policy.definition for it in policies.compile_all(topology).values()
+        tuple(one.members): one.policy.definition for one in policies.compile_all(topology).values()
     }
     assert made == {
         ("quorum",): {"max-length": 1, "expires": 5},
@@ -148,25 +150,25 @@ def test_a_key_that_the_type_does_not_know_switches_off_no_settings():
 def problems(**changes):
     with pytest.raises(ConfigError) as caught:
         parse({"vhost": "v", "queues": {"q": {}}, "exchanges": {"e": {}}, **changes})
-    return {it.path: str(it) for it in caught.value.problems}
+    return {problem.path: str(problem) for problem in caught.value.problems}
 
 
 def test_ties_are_refused_for_operator_policies_too_and_told_once_for_each_pair():
     tie = {"pattern": "^q", "definition": {"max-length": 1}}
-    found = problems(operator_policies={"a": tie, "b": tie}, queues={"q1": {}, "q2": {}})
-    assert list(found) == ["topology.operator_policies.b.priority"]
-    assert ": operator_policies.a has the same" in found.popitem()[1]
+    result = problems(operator_policies={"a": tie, "b": tie}, queues={"q1": {}, "q2": {}})
+    assert list(result) == ["topology.operator_policies.b.priority"]
+    assert ": operator_policies.a has the same" in result.popitem()[1]
 
 
 def test_names_of_digits_cannot_stand_in_policies():
-    found = problems(
+    result = problems(
         exchanges={"5": {"type": "fanout"}, "e": {"alternate": "5"}},
         queues={"q": {"dead_letter": {"exchange": "e", "routing_key": "0815"}}},
         policies={
             "p": {"pattern": "^x", "definition": {"dead-letter-routing-key": 7, "max-length": "5"}}
         },
     )
-    assert set(found) == {
+    assert set(result) == {
         "topology.exchanges.e.alternate",
         "topology.queues.q.dead_letter.routing_key",
         "topology.policies.p.definition.dead-letter-routing-key",
@@ -174,8 +176,8 @@ def test_names_of_digits_cannot_stand_in_policies():
 
 
 def test_fractions_cannot_stand_in_policies():
-    found = problems(policies={"p": {"pattern": "^x", "definition": {"a": 1.5, "b": True}}})
-    assert set(found) == {"topology.policies.p.definition.a", "topology.policies.p.definition.b"}
+    result = problems(policies={"p": {"pattern": "^x", "definition": {"a": 1.5, "b": True}}})
+    assert set(result) == {"topology.policies.p.definition.a", "topology.policies.p.definition.b"}
 
 
 def test_ten_thousand_wrong_names_do_not_list_ten_thousand_right_ones():

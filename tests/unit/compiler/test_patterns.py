@@ -13,10 +13,12 @@ from rabbit_topology.model import Topology
 def shape(topology: Topology) -> tuple[dict, dict, list]:
     """Return exchanges, queues and bindings as a user would write them, without defaults."""
     exchanges, queues = (
-        {name: it.model_dump(mode="json", exclude_defaults=True) for name, it in those.items()}
+        {name: one.model_dump(mode="json", exclude_defaults=True) for name, one in those.items()}
         for those in (topology.exchanges, topology.queues)
     )
-    bindings = [it.model_dump(mode="json", exclude_defaults=True) for it in topology.bindings]
+    bindings = [
+        binding.model_dump(mode="json", exclude_defaults=True) for binding in topology.bindings
+    ]
     return exchanges, queues, bindings
 
 
@@ -132,7 +134,7 @@ def test_delays_lead_back_into_their_exchange_with_the_messages_own_key():
         "e.delay.90s": {"message_ttl": 90_000, **back},
         "e.delay.1m": {"message_ttl": 60_000, **back},
     }
-    assert bindings == [{"source": it, "queue": it} for it in ("e.delay.90s", "e.delay.1m")]
+    assert bindings == [{"source": one, "queue": one} for one in ("e.delay.90s", "e.delay.1m")]
 
 
 def test_a_super_stream_is_an_exchange_and_a_stream_for_each_partition():

@@ -19,7 +19,7 @@ def compiled(**topology):
 
 
 def bodies(**topology):
-    return {name: it.body() for name, it in compiled(**topology).items()}
+    return {name: one.body() for name, one in compiled(**topology).items()}
 
 
 def test_queues_with_the_same_settings_share_one_anchored_and_escaped_pattern():
@@ -29,8 +29,8 @@ def test_queues_with_the_same_settings_share_one_anchored_and_escaped_pattern():
         "other": {"max_length": 6},
         "plain": {},
     }
-    found = bodies(queues=queues)
-    assert found == {
+    result = bodies(queues=queues)
+    assert result == {
         "rabbit-topology-queues.a+(c)": {
             "pattern": r"^(a\+\(c\)|a\.b)$",
             "apply-to": "queues",
@@ -44,8 +44,8 @@ def test_queues_with_the_same_settings_share_one_anchored_and_escaped_pattern():
             "definition": {"max-length": 6},
         },
     }
-    shared = found["rabbit-topology-queues.a+(c)"]["pattern"]
-    assert [it for it in (*queues, "a.b2", "xa.b", "a-b") if re.search(shared, it)] == [
+    shared = result["rabbit-topology-queues.a+(c)"]["pattern"]
+    assert [one for one in (*queues, "a.b2", "xa.b", "a-b") if re.search(shared, one)] == [
         "a.b",
         "a+(c)",
     ]
@@ -68,18 +68,20 @@ def test_exchanges_have_policies_of_their_own():
     )
 )
 def test_each_queue_gets_exactly_its_settings_from_as_few_policies_as_there_are_settings(queues):
-    found = policies.compile_all(Topology(vhost="v", queues=queues))
-    distinct = {tuple(it.settings().items()) for it in queues.values() if it.settings()}
-    assert len(found) == len(distinct)
+    result = policies.compile_all(Topology(vhost="v", queues=queues))
+    distinct = {tuple(one.settings().items()) for one in queues.values() if one.settings()}
+    assert len(result) == len(distinct)
     for name, queue in queues.items():
-        of_it = [it for it in found.values() if re.fullmatch(it.policy.pattern, name, re.DOTALL)]
-        assert [dict(it.policy.definition) for it in of_it] == [queue.settings()][: len(of_it)]
+        of_it = [
+            one for one in result.values() if re.fullmatch(one.policy.pattern, name, re.DOTALL)
+        ]
+        assert [dict(one.policy.definition) for one in of_it] == [queue.settings()][: len(of_it)]
         assert bool(of_it) == bool(queue.settings())
 
 
 def test_queues_with_another_fate_are_in_other_policies_and_a_retained_one_is_alone():
     limit = {"max_length": 5}
-    found = compiled(
+    result = compiled(
         queues={
             "a": limit,
             "b": {**limit, "on_delete": "discard"},
@@ -88,7 +90,7 @@ def test_queues_with_another_fate_are_in_other_policies_and_a_retained_one_is_al
             "e": {**limit, "on_delete": "retain"},
         }
     )
-    assert [(sorted(it.members), it.on_delete) for it in found.values()] == [
+    assert [(sorted(one.members), one.on_delete) for one in result.values()] == [
         (["a"], OnDelete.REFUSE),
         (["b", "c"], OnDelete.DISCARD),
         (["d"], OnDelete.RETAIN),
@@ -112,33 +114,33 @@ def test_a_policy_of_the_users_is_merged_where_it_would_be_hidden():
             "definition": {"federation-upstream-set": "all"},
         },
     }
-    (found,) = bodies(queues={"q": {"message_ttl": 9}, "plain": {}}, policies=users).values()
-    assert found["definition"] == {"max-length-bytes": 7, "message-ttl": 9}
-    assert found["priority"] == 201, "above all of the users', so that nothing ties"
+    (result,) = bodies(queues={"q": {"message_ttl": 9}, "plain": {}}, policies=users).values()
+    assert result["definition"] == {"max-length-bytes": 7, "message-ttl": 9}
+    assert result["priority"] == 201, "above all of the users', so that nothing ties"
 
 
 def test_settings_in_another_order_are_the_same_settings():
     users = {"theirs": {"pattern": "^a$", "definition": {"message-ttl": 9}}}
     queues = {"a": {"max_length": 5}, "b": {"max_length": 5, "message_ttl": 9}}
-    assert [sorted(it.members) for it in compiled(queues=queues, policies=users).values()] == [
+    assert [sorted(one.members) for one in compiled(queues=queues, policies=users).values()] == [
         ["a", "b"]
     ]
 
 
 def test_a_pattern_that_python_cannot_read_matches_nothing():
     users = {"theirs": {"pattern": "(?|q", "definition": {"max-length": 1}}}
-    (found,) = bodies(queues={"q": {"message_ttl": 9}}, policies=users).values()
-    assert found["definition"] == {"message-ttl": 9}
+    (result,) = bodies(queues={"q": {"message_ttl": 9}}, policies=users).values()
+    assert result["definition"] == {"message-ttl": 9}
 
 
 def test_a_pattern_never_grows_beyond_what_the_broker_can_compile():
     names = [f"{'ü' * 100}-{number:04}" for number in range(200)]
-    exchanges = {it: Exchange(alternate="amq.fanout") for it in names}
-    found = policies.compile_all(Topology(vhost="v", exchanges=exchanges))
-    assert len(found) == 3
-    assert max(len(it.policy.pattern.encode()) for it in found.values()) <= 20_004
-    assert sorted(name for it in found.values() for name in it.members) == names
-    assert found.keys() == {
-        policies.own_name("exchanges", min(it.members), policies.SETTINGS_PREFIX)
-        for it in found.values()
+    exchanges = {name: Exchange(alternate="amq.fanout") for name in names}
+    result = policies.compile_all(Topology(vhost="v", exchanges=exchanges))
+    assert len(result) == 3
+    assert max(len(one.policy.pattern.encode()) for one in result.values()) <= 20_004
+    assert sorted(name for one in result.values() for name in one.members) == names
+    assert result.keys() == {
+        policies.own_name("exchanges", min(one.members), policies.SETTINGS_PREFIX)
+        for one in result.values()
     }

@@ -17,7 +17,11 @@ RETAIN = {"on_delete": "retain"}
 def staying(topology):
     (parsed, *_) = parse_stack({"vhost": "v", **topology})
     kept = policies.kept(parsed)
-    routes = {(it.source, it.destination) for it in parsed.routes() if route_key(it) in kept.routes}
+    routes = {
+        (route.source, route.destination)
+        for route in parsed.routes()
+        if route_key(route) in kept.routes
+    }
     return set(kept.queues), set(kept.exchanges), routes
 
 
@@ -119,18 +123,18 @@ def test_a_retry_ladder_stays_as_a_whole(deploy):
     kept = policies.kept(parsed)
     assert kept.queues == set(parsed.queues)
     assert kept.exchanges == set(parsed.exchanges)
-    assert kept.routes == {route_key(it) for it in parsed.routes()}
-    assert {it.on_delete for it in policies.compile_all(parsed).values()} == {"retain"}
+    assert kept.routes == {route_key(route) for route in parsed.routes()}
+    assert {item.on_delete for item in policies.compile_all(parsed).values()} == {"retain"}
 
-    it = deploy(lambda: Topology("it", args(topology)))
+    one = deploy(lambda: Topology("it", args(topology)))
     guards = {
         hook.rpartition(":")[2]
         for type_ in (EXCHANGE, QUEUE, BINDING)
-        for made in it.of(type_)
+        for made in one.of(type_)
         for hook in made.hooks["before_delete"]
     }
     assert guards == {"retained-exchange", "retained-queue", "retained-binding"}
-    assert all(made.retain for type_ in (EXCHANGE, QUEUE, BINDING) for made in it.of(type_))
+    assert all(made.retain for type_ in (EXCHANGE, QUEUE, BINDING) for made in one.of(type_))
 
 
 def test_a_policy_of_the_users_own_is_not_all_that_a_retained_queue_has():
@@ -143,7 +147,7 @@ def test_a_policy_of_the_users_own_is_not_all_that_a_retained_queue_has():
         "vhost": "v",
     }
     compiled = policies.compile_all(parse_stack(topology)[0])
-    assert {(key, it.members, it.on_delete.value) for key, it in compiled.items()} == {
+    assert {(key, one.members, one.on_delete.value) for key, one in compiled.items()} == {
         ("rabbit-topology-queues.q", frozenset({"q"}), "retain"),
         ("rabbit-topology-exchanges.dlx", frozenset({"dlx"}), "retain"),
     }

@@ -16,8 +16,8 @@ NEEDED = {"endpoint": "http://mq:15672", "username": "u", "password": "p"}
 
 def test_each_is_an_argument_of_connect():
     known = inspect.signature(Access.connect).parameters
-    assert {it.argument for it in provider_settings.SETTINGS} <= set(known)
-    assert len({it.variable for it in provider_settings.SETTINGS}) == 8
+    assert {setting.argument for setting in provider_settings.SETTINGS} <= set(known)
+    assert len({setting.variable for setting in provider_settings.SETTINGS}) == 8
 
 
 def test_the_environment_counts_where_the_config_has_nothing():

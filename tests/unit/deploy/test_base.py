@@ -136,6 +136,34 @@ def test_a_base_that_cannot_be_used_is_one_problem(project, names, where, words)
     assert "v1:abc" not in str(problem)
 
 
+def test_all_bases_that_cannot_be_used_are_told_at_once(project):
+    write(project, list="- a\n")
+    with pytest.raises(ConfigError) as caught:
+        base.topology([5, "a.yaml", "b.yaml", None, "list.yaml"], {"vhost": "v"}, project)
+    assert [problem.path for problem in caught.value.problems] == [
+        f"base[{index}]" for index in range(5)
+    ]
+    assert caught.value.problems[1].fix == f"names are relative to {project}"
+
+
+def test_the_folder_is_the_closest_with_a_project_or_the_one_to_start_from(tmp_path):
+    below = tmp_path / "a" / "b"
+    below.mkdir(parents=True)
+    assert base.project_folder(below) == below
+    (tmp_path / "Pulumi.yml").touch()
+    assert base.project_folder(below) == tmp_path
+    (below.parent / "Pulumi.yaml").touch()
+    assert base.project_folder(below) == below.parent
+
+
+def test_a_base_that_is_not_yaml_is_to_be_corrected(project):
+    write(project, broken="b: [")
+    with pytest.raises(ConfigError) as caught:
+        base.topology("broken.yaml", {"vhost": "v"}, project)
+    (problem,) = caught.value.problems
+    assert problem.fix == "correct the file"
+
+
 def test_yaml_is_read_as_pulumi_reads_it():
     text = """
     texts: {a: yes, b: 1:30, c: 2026-01-02, d: "5", e: 'true'}
@@ -157,11 +185,11 @@ def test_yaml_is_read_as_pulumi_reads_it():
 
 def test_a_place_in_a_file_is_found_as_far_as_it_is_there():
     document = yaml_files.load("a:\n  b:\n    - x: 1\n    - y: 2\n", "x")
-    assert document.find(["a", "b", 1, "y"]) == (4, 4)
-    assert document.find(["a", "b", 1, "z", "more"]) == (3, 4)
-    assert document.find(["a", "c"]) == (1, 1)
-    assert document.find(["z"]) == (0, 1)
-    assert yaml_files.load("", "x").find(["a"]) == (0, 1)
+    assert document.find(["a", "b", 1, "y"]) == (4, (4, 7))
+    assert document.find(["a", "b", 1, "z", "more"]) == (3, (4, 7))
+    assert document.find(["a", "c"]) == (1, (1, 1))
+    assert document.find(["z"]) == (0, (1, 1))
+    assert yaml_files.load("", "x").find(["a"]) == (0, (1, 1))
 
 
 def test_the_program_deploys_a_base_with_secrets_of_the_stack_in_it(deploy, mocker, project):
@@ -171,9 +199,9 @@ def test_the_program_deploys_a_base_with_secrets_of_the_stack_in_it(deploy, mock
     settings = config(
         **{"rabbit-topology:topology": json.dumps(own), "rabbit-topology:base": "shared.yaml"}
     )
-    it = deploy(run, config=settings, secrets=("rabbit-topology:topology",))
-    assert [queue.inputs["name"] for queue in it.of(QUEUE)] == ["orders"]
-    (user,) = it.of("rabbitmq:index/user:User")
+    one = deploy(run, config=settings, secrets=("rabbit-topology:topology",))
+    assert [queue.inputs["name"] for queue in one.of(QUEUE)] == ["orders"]
+    (user,) = one.of("rabbitmq:index/user:User")
     assert user.inputs["password"] == "open sesame"
 
 
@@ -186,7 +214,7 @@ def test_a_problem_in_a_base_stops_the_program(deploy, project):
         except pulumi.RunError as error:
             seen.append(str(error))
 
-    it = deploy(program, config=config(**{"rabbit-topology:base": json.dumps(["a.yaml"])}))
-    assert it.registrations == ()
+    one = deploy(program, config=config(**{"rabbit-topology:base": json.dumps(["a.yaml"])}))
+    assert one.registrations == ()
     assert "1 problem in the config" in seen[0]
     assert 'base[0]: "a.yaml": there is no such file' in seen[0]

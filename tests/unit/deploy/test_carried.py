@@ -33,7 +33,7 @@ SETTINGS = "rabbit-topology-queues."
 
 
 @pytest.fixture
-def it(deploy):
+def deployed(deploy):
     return deploy(lambda: Topology("it", args(TOPOLOGY)))
 
 
@@ -51,19 +51,21 @@ def it(deploy):
         (BINDING, "it/v/e/exchange/f/", ["rabbit-topology:it:free-binding"]),
     ],
 )
-def test_hooks_on_the_wire(it, type_, name, before_delete):
-    hooks = it.one(type_, name).hooks
+def test_hooks_on_the_wire(deployed, type_, name, before_delete):
+    hooks = deployed.one(type_, name).hooks
     assert hooks["before_delete"] == before_delete
     assert hooks["after_create"] == ["rabbit-topology:it:after"]
 
 
 @pytest.mark.parametrize("name", ["kept", "dropped", "left"])
-def test_a_queue_that_was_read_too_early_is_read_again(it, name):
-    assert it.one(QUEUE, f"it/v/{name}").hooks["on_error"] == ["rabbit-topology:it:read-again"]
+def test_a_queue_that_was_read_too_early_is_read_again(deployed, name):
+    assert deployed.one(QUEUE, f"it/v/{name}").hooks["on_error"] == [
+        "rabbit-topology:it:read-again"
+    ]
 
 
-def test_a_vhost_is_guarded_unless_it_stays_for_a_retained_queue(it, deploy):
-    assert it.one(VHOST, "it/v").hooks == {}
+def test_a_vhost_is_guarded_unless_it_stays_for_a_retained_queue(deployed, deploy):
+    assert deployed.one(VHOST, "it/v").hooks == {}
     without = {**TOPOLOGY, "queues": {"kept": {}}, "bindings": []}
     guarded = deploy(lambda: Topology("it", args(without))).one(VHOST, "it/v")
     assert guarded.hooks == {"before_delete": ["rabbit-topology:it:vhost"]}
@@ -110,8 +112,8 @@ def test_a_vhost_that_stays_has_no_hooks(deploy, topology):
 
 def test_a_vhost_stays_where_the_config_says_so(deploy):
     said = {"vhost": "v", "vhost_settings": {"on_delete": "retain"}, "queues": {"q": {}}}
-    it = deploy(lambda: Topology("it", args(said)))
-    assert it.one(VHOST, "it/v").hooks == {}
+    made = deploy(lambda: Topology("it", args(said)))
+    assert made.one(VHOST, "it/v").hooks == {}
 
 
 def test_which_hooks_policies_carry(deploy):
@@ -127,12 +129,12 @@ def test_which_hooks_policies_carry(deploy):
         "policies": {"p": {"pattern": "x", "definition": {"max-length": 1}}},
         "operator_policies": {"o": {"pattern": "x", "definition": {"max-length": 1}}},
     }
-    it = deploy(lambda: Topology("it", args(topology)))
-    hooks = {one.name.removeprefix("it/v/"): one.hooks for one in it.of(POLICY)}
-    hooks["o"] = it.one(OPERATOR_POLICY, "it/v/o").hooks
-    after = {tuple(found.pop("after_create")) for found in hooks.values()}
+    made = deploy(lambda: Topology("it", args(topology)))
+    hooks = {one.name.removeprefix("it/v/"): one.hooks for one in made.of(POLICY)}
+    hooks["o"] = made.one(OPERATOR_POLICY, "it/v/o").hooks
+    after = {tuple(result.pop("after_create")) for result in hooks.values()}
     assert after == {("rabbit-topology:it:after-policy",)}
-    assert {name: set(map(tuple, found.values())) for name, found in hooks.items()} == {
+    assert {name: set(map(tuple, result.values())) for name, result in hooks.items()} == {
         name: {(f"rabbit-topology:it:{hook}",)}
         for name, hook in {
             "rabbit-topology-exchanges.e": "policy",
@@ -143,6 +145,6 @@ def test_which_hooks_policies_carry(deploy):
             "o": "operator-policy",
         }.items()
     }
-    assert {tuple(found) for found in hooks.values()} == {
+    assert {tuple(result) for result in hooks.values()} == {
         ("before_create", "before_update", "before_delete")
     }

@@ -18,11 +18,13 @@ KINDS = 11
 def test_every_kind_is_deleted_before_it_is_created_anew(deploy):
     made = args(everything("v", "mq"))
     given = TopologyArgs(topology=made.topology, access=made.access, seed="a seed of the tests")
-    found = deploy(lambda: Topology("it", given))
-    children = [it for it in found.registrations if it.type != COMPONENT]
-    assert len({it.type for it in children}) == KINDS
-    assert [it.name for it in children if not it.delete_before_replace] == []
-    assert [it.name for it in children if "before_delete" not in it.hooks] == []
+    result = deploy(lambda: Topology("it", given))
+    children = [
+        registration for registration in result.registrations if registration.type != COMPONENT
+    ]
+    assert len({child.type for child in children}) == KINDS
+    assert [child.name for child in children if not child.delete_before_replace] == []
+    assert [child.name for child in children if "before_delete" not in child.hooks] == []
 
 
 def test_there_is_one_place_that_decides_how_a_resource_is_registered():

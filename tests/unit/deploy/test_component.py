@@ -57,9 +57,11 @@ def test_counts(everything):
 
 def test_every_child_has_the_component_as_parent_and_a_name_from_config_keys(everything):
     (component,) = everything.of(COMPONENT)
-    children = [it for it in everything.registrations if it is not component]
-    assert {it.parent for it in children} == {component.urn}
-    assert {it.name for it in children} >= {
+    children = [
+        registration for registration in everything.registrations if registration is not component
+    ]
+    assert {child.parent for child in children} == {component.urn}
+    assert {child.name for child in children} >= {
         "it/v",
         "it/v/d",
         "it/v/quorum",
@@ -101,7 +103,7 @@ def test_queues_on_the_wire_always_have_durable_and_a_type(everything, name, dur
     assert (inputs["name"], inputs["vhost"]) == (name, "v")
     assert inputs["settings"]["durable"] is durable
     sent = inputs["settings"]
-    if all(isinstance(it, str) for it in arguments.values()):
+    if all(isinstance(argument, str) for argument in arguments.values()):
         assert sent["arguments"] == arguments  # as the provider reads those of others back
         assert "argumentsJson" not in sent
     else:
@@ -126,7 +128,7 @@ def test_bindings_on_the_wire(everything):
         "vhost": "v",
         "routingKey": "x",
     }
-    (headers,) = (it for it in everything.of(BINDING) if it.inputs["source"] == "amq.headers")
+    (headers,) = (one for one in everything.of(BINDING) if one.inputs["source"] == "amq.headers")
     assert json.loads(headers.inputs["argumentsJson"]) == {"x-match": "all", "n": 1}
     assert headers.inputs["routingKey"] == ""
 
@@ -168,12 +170,12 @@ def test_a_policy_is_written_after_all_that_it_may_be_for(deploy):
         for name in names
     }
     after = {
-        it.name.removeprefix("it/v/"): {
-            name for name, urn in urns.items() if urn in it.dependencies
+        one.name.removeprefix("it/v/"): {
+            name for name, urn in urns.items() if urn in one.dependencies
         }
         for kind in ("policy:Policy", "operatorPolicy:OperatorPolicy")
-        for it in made.of(f"rabbitmq:index/{kind}")
-        if vhost in it.dependencies
+        for one in made.of(f"rabbitmq:index/{kind}")
+        if vhost in one.dependencies
     }
     assert after == {
         "both": {"q1", "q2", "other", "e", "rest"},
@@ -185,18 +187,18 @@ def test_a_policy_is_written_after_all_that_it_may_be_for(deploy):
 
 
 def test_the_default_vhost_is_not_a_resource_since_destroy_would_delete_it(deploy):
-    it = deploy(lambda: _export(Topology("it", args({**EVERYTHING, "vhost": "/"}))))
-    assert not [one for one in it.registrations if one.type == VHOST]
-    assert it.exports["vhost"] == "/"
-    assert it.of(QUEUE)[0].inputs["vhost"] == "/"
-    assert it.exports["connection_url"] == "amqp://u:p%40ss@mq:5672/%2F"
+    item = deploy(lambda: _export(Topology("it", args({**EVERYTHING, "vhost": "/"}))))
+    assert not [one for one in item.registrations if one.type == VHOST]
+    assert item.exports["vhost"] == "/"
+    assert item.of(QUEUE)[0].inputs["vhost"] == "/"
+    assert item.exports["connection_url"] == "amqp://u:p%40ss@mq:5672/%2F"
 
 
 def test_a_vhost_that_exists_is_not_a_resource_and_what_is_in_it_is(deploy):
     topology = {**EVERYTHING, "vhost_settings": {"exists": True}}
-    it = deploy(lambda: _export(Topology("it", args(topology))))
-    assert not [one for one in it.registrations if one.type == VHOST]
-    assert it.of(QUEUE)[0].inputs["vhost"] == "v"
+    item = deploy(lambda: _export(Topology("it", args(topology))))
+    assert not [one for one in item.registrations if one.type == VHOST]
+    assert item.of(QUEUE)[0].inputs["vhost"] == "v"
 
 
 def test_a_queue_without_a_type_is_declared_without_one(deploy):
@@ -204,8 +206,8 @@ def test_a_queue_without_a_type_is_declared_without_one(deploy):
         "bare": {"type": "classic", "typed": False},
         "limited": {"type": "classic", "typed": False, "arguments": {"x-max-length": 5}},
     }
-    it = deploy(lambda: _export(Topology("it", args({"vhost": "v", "queues": queues}))))
-    sent = {one.inputs["name"]: one.inputs["settings"] for one in it.of(QUEUE)}
+    item = deploy(lambda: _export(Topology("it", args({"vhost": "v", "queues": queues}))))
+    sent = {one.inputs["name"]: one.inputs["settings"] for one in item.of(QUEUE)}
     assert sent["bare"] == {"durable": True, "autoDelete": False}
     assert sent["limited"]["argumentsJson"] == '{"x-max-length":5}'
 
@@ -237,9 +239,9 @@ def test_only_the_url_with_credentials_is_secret(everything):
 
 def test_several_hosts_are_lists_and_tls_is_amqps(deploy):
     hosts = ("a", "[::1]:99")
-    it = deploy(lambda: _export(Topology("it", args(EVERYTHING, hosts=hosts, tls=True))))
-    assert it.exports["queue_urls"]["quorum"] == ["amqps://a:5671/v", "amqps://[::1]:99/v"]
-    assert it.exports["connection_url"] == [
+    one = deploy(lambda: _export(Topology("it", args(EVERYTHING, hosts=hosts, tls=True))))
+    assert one.exports["queue_urls"]["quorum"] == ["amqps://a:5671/v", "amqps://[::1]:99/v"]
+    assert one.exports["connection_url"] == [
         "amqps://u:p%40ss@a:5671/v",
         "amqps://u:p%40ss@[::1]:99/v",
     ]
@@ -247,12 +249,12 @@ def test_several_hosts_are_lists_and_tls_is_amqps(deploy):
 
 def test_credentials_may_be_outputs(deploy):
     secret = pulumi.Output.secret
-    it = deploy(
+    one = deploy(
         lambda: _export(
             Topology("it", args(EVERYTHING, username=secret("me"), password=secret("x/y")))
         )
     )
-    assert it.exports["connection_url"] == "amqp://me:x%2Fy@mq:5672/v"
+    assert one.exports["connection_url"] == "amqp://me:x%2Fy@mq:5672/v"
 
 
 def test_protect_and_provider_reach_the_children_and_two_instances_live_side_by_side(deploy):
@@ -262,9 +264,9 @@ def test_protect_and_provider_reach_the_children_and_two_instances_live_side_by_
         Topology("one", args(EVERYTHING), options)
         Topology("two", args(EVERYTHING))
 
-    it = deploy(program)
-    one = [each for each in it.of(QUEUE) if each.name.startswith("one/")]
-    two = [each for each in it.of(QUEUE) if each.name.startswith("two/")]
+    item = deploy(program)
+    one = [each for each in item.of(QUEUE) if each.name.startswith("one/")]
+    two = [each for each in item.of(QUEUE) if each.name.startswith("two/")]
     assert len(one) == len(two) == 3
     assert all(each.protect and "other" in each.provider for each in one)
     assert not any(each.protect or "other" in each.provider for each in two)
@@ -283,23 +285,23 @@ TWO = {
 
 
 def test_several_vhosts_are_one_component_with_one_set_of_hooks(deploy):
-    it = deploy(lambda: _export(Topology("it", args(TWO))))
-    (component,) = it.of(COMPONENT)
-    assert {q.name for q in it.of(QUEUE)} == {"it/a/q", "it/b/q"}
-    assert {q.parent for q in it.of(QUEUE)} == {component.urn}
-    assert len({str(q.hooks) for q in it.of(QUEUE)}) == 1
-    assert set(it.exports["vhosts"]) == {"a", "b"}
-    assert it.exports["vhosts"]["b"]["queue_urls"] == {"q": "amqp://mq:5672/b"}
-    assert it.exports["vhosts"]["a"]["service_urls"] == {
+    one = deploy(lambda: _export(Topology("it", args(TWO))))
+    (component,) = one.of(COMPONENT)
+    assert {q.name for q in one.of(QUEUE)} == {"it/a/q", "it/b/q"}
+    assert {q.parent for q in one.of(QUEUE)} == {component.urn}
+    assert len({str(q.hooks) for q in one.of(QUEUE)}) == 1
+    assert set(one.exports["vhosts"]) == {"a", "b"}
+    assert one.exports["vhosts"]["b"]["queue_urls"] == {"q": "amqp://mq:5672/b"}
+    assert one.exports["vhosts"]["a"]["service_urls"] == {
         "worker": "amqp://a.worker:hidden-a@mq:5672/a"
     }
 
 
 def test_a_user_that_exists_gets_permissions_after_it_was_made(deploy):
-    it = deploy(lambda: _export(Topology("it", args(TWO))))
-    users = {user.inputs["name"]: user for user in it.of("rabbitmq:index/user:User")}
+    one = deploy(lambda: _export(Topology("it", args(TWO))))
+    users = {user.inputs["name"]: user for user in one.of("rabbitmq:index/user:User")}
     assert set(users) == {"a.worker", "ops"}
-    second = it.one("rabbitmq:index/permissions:Permissions", "it/b/user/ops")
+    second = one.one("rabbitmq:index/permissions:Permissions", "it/b/user/ops")
     assert second.inputs["user"] == "ops"
     assert users["ops"].urn in second.dependencies
 
@@ -308,8 +310,8 @@ def test_one_vhost_has_the_same_names_in_the_long_form(deploy):
     short = {"vhost": "a", **TWO["vhosts"]["a"]}
     first = deploy(lambda: _export(Topology("it", args(short))))
     second = deploy(lambda: _export(Topology("it", args({"vhosts": {"a": TWO["vhosts"]["a"]}}))))
-    assert {it.urn: it.hooks for it in first.registrations} == {
-        it.urn: it.hooks for it in second.registrations
+    assert {registration.urn: registration.hooks for registration in first.registrations} == {
+        registration.urn: registration.hooks for registration in second.registrations
     }
 
 
@@ -317,14 +319,14 @@ def test_access_may_be_an_output_of_another_resource(deploy):
     def program():
         password = pulumi.Output.secret("later")
         access = password.apply(
-            lambda it: Access.connect(endpoint="http://mq:15672", username="u", password=it)
+            lambda item: Access.connect(endpoint="http://mq:15672", username="u", password=item)
         )
         topology = parse_stack(EVERYTHING)[0]
         _export(Topology("it", TopologyArgs(topology=topology, access=access)))
 
-    it = deploy(program)
-    assert it.exports["connection_url"] == "amqp://u:later@mq:5672/v"
-    assert "connection_url" in it.secret_exports
+    one = deploy(program)
+    assert one.exports["connection_url"] == "amqp://u:later@mq:5672/v"
+    assert "connection_url" in one.secret_exports
 
 
 def test_vhost_settings_on_the_wire(deploy):
@@ -335,9 +337,9 @@ def test_vhost_settings_on_the_wire(deploy):
         "limits": {"max_connections": 100, "max_queues": -1},
     }
     topology = {"vhost": "v", "vhost_settings": settings}
-    it = deploy(lambda: _export(Topology("it", args(topology))))
+    one = deploy(lambda: _export(Topology("it", args(topology))))
     # Limits as text: what is no number would silently become 0, which blocks every connection.
-    assert it.one(VHOST, "it/v").inputs == {
+    assert one.one(VHOST, "it/v").inputs == {
         "name": "v",
         "description": "orders of all shops",
         "defaultQueueType": "quorum",
@@ -348,5 +350,5 @@ def test_vhost_settings_on_the_wire(deploy):
 
 
 def test_a_vhost_without_settings_sends_none(deploy):
-    it = deploy(lambda: _export(Topology("it", args({"vhost": "v"}))))
-    assert it.one(VHOST, "it/v").inputs == {"name": "v"}
+    one = deploy(lambda: _export(Topology("it", args({"vhost": "v"}))))
+    assert one.one(VHOST, "it/v").inputs == {"name": "v"}

@@ -64,9 +64,9 @@ def broker(mocker):
 
 
 def test_the_program_deploys_and_exports(deploy, broker):
-    it = deploy(run, config=config(), secrets=("rabbitmq:password",))
-    assert it.of(QUEUE)[0].name == "topology/v/q"
-    assert set(it.exports) == {
+    one = deploy(run, config=config(), secrets=("rabbitmq:password",))
+    assert one.of(QUEUE)[0].name == "topology/v/q"
+    assert set(one.exports) == {
         "vhost",
         "exchange_urls",
         "queue_urls",
@@ -75,15 +75,15 @@ def test_the_program_deploys_and_exports(deploy, broker):
         "addresses",
     }
     # The AMQP host is the endpoint's, since a broker usually serves both.
-    assert it.exports["connection_url"] == "amqp://admin:hunter2@mq.example:5672/v"
-    assert it.secret_exports == {"connection_url"}
+    assert one.exports["connection_url"] == "amqp://admin:hunter2@mq.example:5672/v"
+    assert one.secret_exports == {"connection_url"}
     assert {call.args[0] for call in broker.call_args_list} == {"GET"}
 
 
 def test_hosts_and_tls_come_from_the_broker_key(deploy, broker):
     key = json.dumps({"hosts": ["a", "b:1"], "tls": True})
-    it = deploy(run, config=config(**{"rabbit-topology:broker": key}))
-    assert it.exports["queue_urls"] == {"q": ["amqps://a:5671/v", "amqps://b:1/v"]}
+    one = deploy(run, config=config(**{"rabbit-topology:broker": key}))
+    assert one.exports["queue_urls"] == {"q": ["amqps://a:5671/v", "amqps://b:1/v"]}
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_a_bad_config_is_one_error_and_registers_nothing(deploy, broker, changes
         except pulumi.RunError as error:
             seen.append(str(error))
 
-    it = deploy(program, config=config(**changes))
+    one = deploy(program, config=config(**changes))
     assert len(seen) == 1
     assert all(word in seen[0] for word in words), seen[0]
-    assert it.registrations == ()
+    assert one.registrations == ()
     broker.assert_not_called()
 
 
@@ -143,16 +143,16 @@ def test_a_broker_that_cannot_be_managed_stops_the_update(deploy, broker, answer
         except pulumi.RunError as error:
             seen.append(str(error))
 
-    it = deploy(program, config=config())
-    assert it.registrations == ()
+    one = deploy(program, config=config())
+    assert one.registrations == ()
     assert all(word in seen[0] for word in [*words, "nothing was changed"]), seen[0]
     assert "hunter2" not in seen[0]
 
 
 def test_a_preview_does_without_a_broker(deploy, broker, caplog):
     broker.side_effect = httpx.ConnectError("refused")
-    it = deploy(run, config=config(), preview=True)
-    assert it.of(QUEUE)
+    one = deploy(run, config=config(), preview=True)
+    assert one.of(QUEUE)
     assert "goes by the stack's state alone" in caplog.text
 
 
@@ -168,8 +168,8 @@ def test_what_the_broker_denies_stops_the_update_before_anything_is_touched(depl
         except pulumi.RunError as error:
             seen.append(str(error))
 
-    it = deploy(program, config=config(**{"rabbit-topology:topology": TRANSIENT}))
-    assert it.registrations == ()
+    one = deploy(program, config=config(**{"rabbit-topology:topology": TRANSIENT}))
+    assert one.registrations == ()
     assert "topology.queues.q.durable: false: this broker refuses" in seen[0]
 
 
@@ -178,8 +178,8 @@ def test_an_older_broker_cannot_tell_what_it_denies_and_what_is_risky_is_a_warni
 ):
     answers = {**ANSWERS, "/api/deprecated-features": httpx.Response(404, json={})}
     broker.side_effect = lambda method, path, json: answers[path.partition("?")[0]]
-    it = deploy(run, config=config(**{"rabbit-topology:topology": TRANSIENT}))
-    assert it.of(QUEUE)
+    one = deploy(run, config=config(**{"rabbit-topology:topology": TRANSIENT}))
+    assert one.of(QUEUE)
     assert "topology.queues.q.durable: false: from 4.3 on" in caplog.text
     assert "[transient-queue; see `python -m rabbit_topology lint`]" in caplog.text
 

@@ -55,12 +55,12 @@ def deployed(deploy):
     return deploy(declared())
 
 
-def password(it, name):
-    return it.one(USER, f"it/v/{name}").inputs["password"]
+def password(one, name):
+    return one.one(USER, f"it/v/{name}").inputs["password"]
 
 
 def test_each_service_and_each_user_is_one_user(deployed):
-    assert {it.name: it.inputs["name"] for it in deployed.of(USER)} == {
+    assert {one.name: one.inputs["name"] for one in deployed.of(USER)} == {
         "it/v/service/gateway": "v.gateway",
         "it/v/service/worker": "v.worker",
         "it/v/service/idle": "v.idle",
@@ -70,36 +70,36 @@ def test_each_service_and_each_user_is_one_user(deployed):
 
 
 def test_services_on_the_default_vhost_have_their_own_name_and_may_be_given_another(deploy):
-    it = deploy(declared({**with_service("worker", username="old.name"), "vhost": "/"}))
-    assert it.one(USER, "it///service/gateway").inputs["name"] == "gateway"
-    assert it.one(USER, "it///service/worker").inputs["name"] == "old.name"
+    one = deploy(declared({**with_service("worker", username="old.name"), "vhost": "/"}))
+    assert one.one(USER, "it///service/gateway").inputs["name"] == "gateway"
+    assert one.one(USER, "it///service/worker").inputs["name"] == "old.name"
 
 
 def test_passwords_are_derived_and_secret_on_the_wire(deployed):
     assert password(deployed, "service/gateway") == derive(SEED, "test", "v.gateway", 1)
     assert password(deployed, "user/ops") == derive(SEED, "test", "ops", 1)
-    assert {it.secrets for it in deployed.of(USER)} == {frozenset({"password"})}
+    assert {one.secrets for one in deployed.of(USER)} == {frozenset({"password"})}
 
 
 def test_a_seed_may_be_an_output(deploy):
-    it = deploy(declared(seed=pulumi.Output.secret(SEED)))
-    assert password(it, "service/gateway") == derive(SEED, "test", "v.gateway", 1)
+    one = deploy(declared(seed=pulumi.Output.secret(SEED)))
+    assert password(one, "service/gateway") == derive(SEED, "test", "v.gateway", 1)
 
 
 def test_rotation_gives_one_service_another_password_and_no_other(deploy, deployed):
-    it = deploy(declared(with_service("gateway", rotation=2)))
-    assert password(it, "service/gateway") == derive(SEED, "test", "v.gateway", 2)
-    assert password(it, "service/gateway") != password(deployed, "service/gateway")
+    one = deploy(declared(with_service("gateway", rotation=2)))
+    assert password(one, "service/gateway") == derive(SEED, "test", "v.gateway", 2)
+    assert password(one, "service/gateway") != password(deployed, "service/gateway")
     for name in ("service/worker", "service/idle", "user/ops"):
-        assert password(it, name) == password(deployed, name)
+        assert password(one, name) == password(deployed, name)
 
 
 def test_a_password_of_its_own_is_used_as_it_is_and_needs_no_seed(deploy):
     services = {"gateway": {"password": "own/p@ss"}}
-    it = deploy(declared({**TOPOLOGY, "services": services, "users": {}}, seed=None))
-    assert password(it, "service/gateway") == "own/p@ss"
-    assert it.of(USER)[0].secrets == {"password"}
-    assert it.exports["service_urls"] == {"gateway": "amqp://v.gateway:own%2Fp%40ss@mq:5672/v"}
+    one = deploy(declared({**TOPOLOGY, "services": services, "users": {}}, seed=None))
+    assert password(one, "service/gateway") == "own/p@ss"
+    assert one.of(USER)[0].secrets == {"password"}
+    assert one.exports["service_urls"] == {"gateway": "amqp://v.gateway:own%2Fp%40ss@mq:5672/v"}
 
 
 @pytest.mark.parametrize(
@@ -112,16 +112,16 @@ def test_without_a_good_seed_there_is_no_password_that_could_be_guessed(deploy, 
 
 
 def test_permissions_on_the_wire(deployed):
-    found = {it.inputs["user"]: it.inputs for it in deployed.of(PERMISSIONS)}
-    assert found["v.gateway"] == {
+    result = {one.inputs["user"]: one.inputs for one in deployed.of(PERMISSIONS)}
+    assert result["v.gateway"] == {
         "user": "v.gateway",
         "vhost": "v",
         "permissions": {"configure": "^$", "write": "^(events|jobs)$", "read": "^(inbox)$"},
     }
     # A service without anything may open the vhost, a user by hand only if it says so.
-    assert set(found["v.idle"]["permissions"].values()) == {"^$"}
-    assert found["ops"]["permissions"]["read"] == ".*"
-    assert "shut-out" not in found
+    assert set(result["v.idle"]["permissions"].values()) == {"^$"}
+    assert result["ops"]["permissions"]["read"] == ".*"
+    assert "shut-out" not in result
 
 
 def test_limits_of_routing_keys_come_before_the_permission_to_publish(deployed):
@@ -132,8 +132,8 @@ def test_limits_of_routing_keys_come_before_the_permission_to_publish(deployed):
 
 def test_a_user_that_exists_needs_no_password(deploy):
     users = {"ops": {"exists": True, "permissions": {"read": ".*"}}}
-    it = deploy(declared({"vhost": "v", "users": users}, seed=None))
-    assert [one.type for one in it.registrations if one.name == "it/v/user/ops"] == [PERMISSIONS]
+    item = deploy(declared({"vhost": "v", "users": users}, seed=None))
+    assert [one.type for one in item.registrations if one.name == "it/v/user/ops"] == [PERMISSIONS]
 
 
 def test_topic_permissions_are_made_where_there_are_some_and_follow_their_exchange(deployed):
@@ -152,8 +152,8 @@ def test_service_urls_are_secret_and_one_per_host(deploy, deployed):
     assert deployed.exports["service_urls"]["gateway"] == f"amqp://v.gateway:{secret}@mq:5672/v"
     assert set(deployed.exports["service_urls"]) == {"gateway", "worker", "idle"}
     assert "service_urls" in deployed.secret_exports
-    it = deploy(declared(hosts=("a", "b:1")))
-    assert it.exports["service_urls"]["gateway"] == [
+    one = deploy(declared(hosts=("a", "b:1")))
+    assert one.exports["service_urls"]["gateway"] == [
         f"amqp://v.gateway:{secret}@a:5672/v",
         f"amqp://v.gateway:{secret}@b:1/v",
     ]

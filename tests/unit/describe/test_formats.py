@@ -71,10 +71,10 @@ def as_drawn(picture):
 
 
 def read_by_mermaid(picture):
-    found = mermaid_itself.read(mermaid.render(picture))
-    nodes = {node["id"]: node["text"] for node in found["nodes"]}
-    edges = [(edge["start"], edge["end"], edge["text"]) for edge in found["edges"]]
-    return nodes, edges, [group["title"] for group in found["groups"]]
+    result = mermaid_itself.read(mermaid.render(picture))
+    nodes = {node["id"]: node["text"] for node in result["nodes"]}
+    edges = [(edge["start"], edge["end"], edge["text"]) for edge in result["edges"]]
+    return nodes, edges, [group["title"] for group in result["groups"]]
 
 
 def test_mermaid_shows_nasty_names_as_they_are():
@@ -122,10 +122,10 @@ def test_kinds_of_edges_look_different():
         bindings=[{"source": "e", "queue": "q", "routing_key": "k"}],
         services={"s": {"publishes": ["e"]}},
     )
-    found = mermaid_itself.read(mermaid.render(picture))["edges"]
+    result = mermaid_itself.read(mermaid.render(picture))["edges"]
     seen = {
         edge.kind: (shown["stroke"], tuple(shown["style"]))
-        for edge, shown in zip(picture.edges, found, strict=True)
+        for edge, shown in zip(picture.edges, result, strict=True)
     }
     assert len(set(seen.values())) == len(seen) == 5
 

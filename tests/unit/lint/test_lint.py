@@ -9,10 +9,12 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+import rabbit_topology
 from rabbit_topology import parse_stack
-from rabbit_topology.__main__ import app
+from rabbit_topology.commands.app import app
 from rabbit_topology.compiler.context import Context
 from rabbit_topology.config import words
+from rabbit_topology.config.yaml_files import Place
 from rabbit_topology.deploy import preflight
 from rabbit_topology.errors import parts, path
 from rabbit_topology.findings import Severity
@@ -20,6 +22,7 @@ from rabbit_topology.lint import check as lint
 from rabbit_topology.lint import files as lint_files
 from rabbit_topology.lint import report
 from rabbit_topology.lint.reading import read
+from tests.support.problems import says_all
 from tests.support.repository import ROOT
 
 ERROR, WARNING, NOTE = Severity
@@ -38,20 +41,21 @@ CLASSIC = {"type": "classic"}
 
 
 def topology(**changes):
-    whole = {key: (dict(it) if isinstance(it, dict) else it) for key, it in QUIET.items()}
-    for key, it in changes.items():
-        whole[key] = {**whole.get(key, {}), **it} if isinstance(it, dict) else it
+    whole = {key: (dict(one) if isinstance(one, dict) else one) for key, one in QUIET.items()}
+    for key, item in changes.items():
+        whole[key] = {**whole.get(key, {}), **item} if isinstance(item, dict) else item
     return whole
 
 
-def found(version=None, ignore=(), **changes):
+def linted(version=None, ignore=(), **changes):
     """Return what lint says, as {rule: {path: severity}}."""
     broker = {"version": version} if version else None
     stack = read(topology(**changes), broker, None, {"ignore": list(ignore)} if ignore else None)
     said: dict[str, dict[str, Severity]] = {}
-    for it in lint.check(stack):
-        if it.silenced is None:
-            said.setdefault(it.rule.name, {})[it.problem.path] = it.severity
+    for one in lint.check(stack):
+        assert says_all(one.problem).value != "null"
+        if one.silenced is None:
+            said.setdefault(one.rule.name, {})[one.problem.path] = one.severity
     return said
 
 
@@ -72,8 +76,8 @@ def policy(**settings):
 
 
 def test_nothing_is_said_about_what_is_right():
-    assert found() == {}
-    assert found(version="4.3") == {}
+    assert linted() == {}
+    assert linted(version="4.3") == {}
 
 
 X = "topology.queues.x"
@@ -538,7 +542,7 @@ CASES = [
                 "queues": {"x": {"type": type_}},
                 kind: {"p": {"pattern": "^x$", "definition": definition, **more}},
             },
-            {f"topology.{kind}.p.definition.{key}": it for key, it in expected.items()},
+            {f"topology.{kind}.p.definition.{key}": one for key, one in expected.items()},
         )
         for version in (None, "3.10", "4.0", "4.1", "4.3.6", "5.0")
         for kind, type_, definition, more, expected in (
@@ -622,9 +626,9 @@ CASES = [
             "mirrored-queue",
             version,
             policy(definition={"ha-mode": "all"}),
-            {f"{P}.definition.ha-mode": it},
+            {f"{P}.definition.ha-mode": one},
         )
-        for version, it in ((None, WARNING), ("3.13", NOTE), ("4.0.5", ERROR))
+        for version, one in ((None, WARNING), ("3.13", NOTE), ("4.0.5", ERROR))
     ),
     *(
         (
@@ -721,9 +725,9 @@ CASES = [
     ids=[f"{rule}-{number}" for number, (rule, *_) in enumerate(CASES)],
 )
 def test_advice(rule, version, changes, expected):
-    said = found(version, **changes).get(rule, {})
+    said = linted(version, **changes).get(rule, {})
     if rule == "needs-newer-broker":  # one rule for many settings: only this one is looked at
-        said = {where: it for where, it in said.items() if where in expected or not expected}
+        said = {where: one for where, one in said.items() if where in expected or not expected}
     assert said == expected
 
 
@@ -739,11 +743,11 @@ def test_a_policy_that_is_switched_off_names_the_queues_and_what_is_lost():
             },
         )
     )
-    (said,) = (it.problem for it in lint.check(stack) if it.rule.name == "policy-switched-off")
+    (said,) = (one.problem for one in lint.check(stack) if one.rule.name == "policy-switched-off")
     assert "topology.queues.x and 1 more" in said.rule
     assert "nothing of this policy applies" in said.rule
     assert "not even its dead-lettering" in said.rule
-    (note,) = (it.problem for it in lint.check(stack) if it.rule.name == "ignored-setting")
+    (note,) = (one.problem for one in lint.check(stack) if one.rule.name == "ignored-setting")
     assert "nothing of its policy" in note.rule
 
 
@@ -778,11 +782,11 @@ def test_lint_works_out_what_the_broker_does():
 
 
 def test_every_advice_has_a_case_that_finds_something_and_one_rule_has_one_name():
-    names = [it.name for it in lint.CATALOGUE]
+    names = [one.name for one in lint.CATALOGUE]
     assert len(set(names)) == len(names)
     covered = {rule for rule, _, _, expected in CASES if expected} | {"dead-letter-cycle"}
-    assert {it.name for it in lint.ADVICE} == covered
-    assert all(it.reason and it.page for it in lint.CATALOGUE)
+    assert {one.name for one in lint.ADVICE} == covered
+    assert all(one.reason and one.page for one in lint.CATALOGUE)
 
 
 def wired(*ways, **settings):
@@ -820,7 +824,7 @@ TO_ITSELF = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "q"}
     ],
 )
 def test_dead_letters_that_go_round_are_found(changes, where):
-    assert list(found(**changes).get("dead-letter-cycle", {})) == ([where] if where else [])
+    assert list(linted(**changes).get("dead-letter-cycle", {})) == ([where] if where else [])
 
 
 def test_a_key_that_a_message_keeps_is_followed_and_one_that_changes_ends_it():
@@ -837,10 +841,10 @@ def test_a_key_that_a_message_keeps_is_followed_and_one_that_changes_ends_it():
             bound("wait", "wait", "order.new"),
         ],
     }
-    assert "dead-letter-cycle" in found(**ladder)
+    assert "dead-letter-cycle" in linted(**ladder)
     ladder["queues"]["wait"]["dead_letter"]["routing_key"] = "order.again"
-    assert "dead-letter-cycle" not in found(**ladder)
-    assert "dead-letter-cycle" not in found(**queues(retry={"delays": ["1s", "1m", "1h"]}))
+    assert "dead-letter-cycle" not in linted(**ladder)
+    assert "dead-letter-cycle" not in linted(**queues(retry={"delays": ["1s", "1m", "1h"]}))
 
 
 def test_a_cycle_through_policies_other_exchanges_and_alternates_is_found():
@@ -864,12 +868,39 @@ def test_a_cycle_through_policies_other_exchanges_and_alternates_is_found():
             }
         },
     }
-    assert list(found(**changes)["dead-letter-cycle"]) == [X]
+    assert list(linted(**changes)["dead-letter-cycle"]) == [X]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        ("abcdef", "a -> b -> c -> d -> e -> f -> a"),
+        ("gfedcba", "a -> g -> f -> e -> d -> c -> … -> a"),
+    ],
+)
+def test_a_cycle_is_told_once_from_its_first_name_on(names, shown):
+    following = dict(zip(names, names[1:] + names[0], strict=True))
+    stack = read(
+        {
+            "vhost": "v",
+            "exchanges": {f"to-{name}": {"type": "topic"} for name in names},
+            "queues": {
+                name: {"dead_letter": {"exchange": f"to-{after}"}}
+                for name, after in following.items()
+            },
+            "bindings": [
+                {"source": f"to-{name}", "queue": name, "routing_keys": ["#", "k", "*.x"]}
+                for name in names
+            ],
+        }
+    )
+    (told,) = (one.problem for one in lint.check(stack) if one.rule.name == "dead-letter-cycle")
+    assert (told.path, told.value) == ("topology.queues.a.dead_letter", shown)
 
 
 def test_several_vhosts_are_each_looked_at_and_named():
     stack = read({"vhosts": {"a": {"exchanges": {"x": {}}}, "b.c": {"exchanges": {"x": {}}}}})
-    assert [it.problem.path for it in lint.check(stack)] == [
+    assert [one.problem.path for one in lint.check(stack)] == [
         "topology.vhosts.a.exchanges.x",
         'topology.vhosts["b.c"].exchanges.x',
     ]
@@ -881,17 +912,17 @@ def ignored(rule, where, reason="known"):
 
 def test_a_finding_is_silenced_by_name_at_a_path_or_below_it():
     changes = {"exchanges": {"x": {}, "xy": {}}}
-    one = found(ignore=[ignored("unbound-exchange", "topology.exchanges.x")], **changes)
+    one = linted(ignore=[ignored("unbound-exchange", "topology.exchanges.x")], **changes)
     assert one == {"unbound-exchange": {"topology.exchanges.xy": WARNING}}
-    assert found(ignore=[ignored("unbound-exchange", "topology.exchanges")], **changes) == {}
+    assert linted(ignore=[ignored("unbound-exchange", "topology.exchanges")], **changes) == {}
     stack = read(
         topology(**changes), None, None, {"ignore": [ignored("unbound-exchange", "topology")]}
     )
-    assert {it.silenced for it in lint.check(stack)} == {"known"}
+    assert {item.silenced for item in lint.check(stack)} == {"known"}
 
 
 def test_what_cannot_be_silenced_and_what_silences_nothing_is_said():
-    said = found(
+    said = linted(
         ignore=[
             ignored("unbound-exchang", "topology"),
             ignored("dangling-exchange", "topology"),
@@ -907,8 +938,8 @@ def test_what_cannot_be_silenced_and_what_silences_nothing_is_said():
 
 
 def test_there_is_no_advice_about_what_is_not_understood():
-    assert found(queues={"x": {"typ": "quorum"}}) == {"shape": {"topology.queues.x.typ": ERROR}}
-    assert found(version="new") == {"broker-version": {"broker.version": ERROR}}
+    assert linted(queues={"x": {"typ": "quorum"}}) == {"shape": {"topology.queues.x.typ": ERROR}}
+    assert linted(version="new") == {"broker-version": {"broker.version": ERROR}}
 
 
 @pytest.mark.parametrize(
@@ -967,15 +998,46 @@ def test_files_are_read_as_they_lie_there_with_lines_and_no_secret_is_shown(proj
     (project / "Pulumi.dev.yaml").write_text(STACK)
     (project / "shared.yaml").write_text(SHARED)
     status, text = lint_command()
-    lines = {it.partition(" ")[0]: it for it in text.splitlines()}
-    assert "Pulumi.dev.yaml:4:" in lines  # the key that is misspelt
-    assert 'did you mean "rabbit-topology:topology"?' in lines["Pulumi.dev.yaml:4:"]
-    assert "Pulumi.dev.yaml:9:" in lines  # a password in plain text
-    assert "plain-secret" in lines["Pulumi.dev.yaml:13:"]
-    assert "unbound-exchange" in lines["shared.yaml:3:"]
+    lines = {line.partition(" ")[0]: line for line in text.splitlines()}
+    # The key that is misspelt.
+    assert 'did you mean "rabbit-topology:topology"?' in lines["Pulumi.dev.yaml:4:3:"]
+    assert "Pulumi.dev.yaml:9:13:" in lines  # a password in plain text
+    assert "plain-secret" in lines["Pulumi.dev.yaml:13:9:"]
+    assert "unbound-exchange" in lines["shared.yaml:3:3:"]
     assert "hunter2" not in text
     assert "v1:" not in text
     assert (status, lines["4"]) == (0, "4 warnings in Pulumi.dev.yaml")
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "status"), [("error", 0), ("warning", 1), ("note", 1), ("never", 0)]
+)
+def test_what_fails_is_for_the_user_to_say(project, fail_on, status):
+    (project / "Pulumi.dev.yaml").write_text(STACK)
+    (project / "shared.yaml").write_text(SHARED)
+    assert lint_command("--fail-on", fail_on)[0] == status
+
+
+def test_annotations_are_what_a_runner_of_github_reads(project):
+    (project / "Pulumi.a,b.yaml").write_text(
+        'config:\n  rabbit-topology:topology:\n    vhost: v\n    queues: {"q%,": {typ: x}}\n'
+    )
+    status, text = lint_command("--format", "github")
+    (line,) = text.splitlines()
+    properties, _, message = line.removeprefix("::error ").partition("::")
+    assert status == 1
+    assert dict(part.split("=") for part in properties.split(",")) == {
+        "file": "Pulumi.a%2Cb.yaml",
+        "line": "4",
+        "col": "22",
+        "title": 'shape%3A topology.queues["q%25%2C"].typ',
+    }
+    assert message.startswith('topology.queues["q%25,"].typ: ')
+
+
+def test_the_version_is_the_packages():
+    answer = CliRunner().invoke(app, ["--version"])
+    assert answer.output == f"rabbit-topology {rabbit_topology.__version__}\n"
 
 
 def test_errors_exit_1_and_each_format_has_them(project):
@@ -1040,7 +1102,9 @@ def test_the_committed_stacks_have_no_errors_and_no_warnings():
         assert counts["error"] == counts["warning"] == 0
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda it: it.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda one: one.stem
+)
 def test_there_is_nothing_to_warn_of_in_the_examples(file):
     stack = read(yaml.safe_load(file.read_text()))
     assert lint.unsilenced(lint.check(stack), ERROR, WARNING) == []
@@ -1054,27 +1118,63 @@ def test_sarif_is_what_its_standard_asks_for():
         {"ignore": [ignored("unbound-exchange", "topology.exchanges.z", "later")]},
     )
     located = [
-        lint_files.Located(finding=it, file="a folder/Pulumi.dev.yaml", line=7)
-        for it in lint.check(stack)
+        lint_files.Located(finding=one, file="a folder/Pulumi.dev.yaml", place=Place(7, 3))
+        for one in lint.check(stack)
     ]
     log = report.as_sarif(located, lint.CATALOGUE)
     json.dumps(log)
     assert log["version"] == "2.1.0"
+    assert log["$schema"] == "https://json.schemastore.org/sarif-2.1.0.json"
     (run,) = log["runs"]
+    assert run["columnKind"] == "unicodeCodePoints"
+    assert run["tool"]["driver"]["name"] == "rabbit-topology"
     rules = run["tool"]["driver"]["rules"]
+    for rule, named in zip(rules, lint.CATALOGUE, strict=True):
+        assert rule == {
+            "id": named.name,
+            "shortDescription": {"text": named.reason},
+            "help": {"text": f"{named.reason}. Read: {named.page}"},
+            "defaultConfiguration": {"level": named.severity},
+        }
     levels = {"none", "note", "warning", "error"}
-    assert {it["defaultConfiguration"]["level"] for it in rules} <= levels
+    assert {rule["defaultConfiguration"]["level"] for rule in rules} <= levels
     first, second = run["results"]
     assert rules[first["ruleIndex"]]["id"] == first["ruleId"] == "unbound-exchange"
     assert first["level"] in levels
+    assert first["message"] == {"text": str(located[0].finding.problem)}
     (place,) = first["locations"]
     assert place["physicalLocation"] == {
         "artifactLocation": {"uri": "a%20folder/Pulumi.dev.yaml"},
-        "region": {"startLine": 7},
+        "region": {"startLine": 7, "startColumn": 3},
     }
     assert place["logicalLocations"] == [{"fullyQualifiedName": 'topology.exchanges["x y"]'}]
     assert "suppressions" not in first
     assert second["suppressions"] == [{"kind": "external", "justification": "later"}]
+
+
+def test_json_has_all_of_a_finding():
+    silent = {"ignore": [ignored("unbound-exchange", "topology.exchanges.z", "later")]}
+    stack = read(topology(exchanges={"x": {}, "z": {}}), None, None, silent)
+    located = [
+        lint_files.Located(finding=one, file="f", place=Place(7, 3)) for one in lint.check(stack)
+    ]
+    shown = report.as_json(located)
+    assert shown["counts"] == {"error": 0, "warning": 1, "note": 0, "silenced": 1}
+    assert shown["findings"][0] == {
+        "rule": "unbound-exchange",
+        "severity": "warning",
+        "path": "topology.exchanges.x",
+        "value": "no binding",
+        "message": "nothing that is published to it arrives anywhere",
+        "fix": "bind a queue, set `alternate` or `unroutable`, or name it in a service's `binds`",
+        "reason": located[0].finding.rule.reason,
+        "page": located[0].finding.rule.page,
+        "file": "f",
+        "line": 7,
+        "column": 3,
+        "silenced": None,
+    }
+    assert shown["findings"][1]["silenced"] == "later"
 
 
 def test_all_rules_are_listed():
@@ -1082,7 +1182,7 @@ def test_all_rules_are_listed():
     assert status == 0
     assert "at-least-once" in text
     _, text = lint_command("--rules", "--format", "json")
-    assert [it["name"] for it in json.loads(text)] == [it.name for it in lint.CATALOGUE]
+    assert [load["name"] for load in json.loads(text)] == [one.name for one in lint.CATALOGUE]
 
 
 # Deployments
@@ -1137,7 +1237,7 @@ def test_a_deployment_shows_no_value_of_a_config_with_secrets(warned):
 
 def large(number):
     """Return a topology of so many objects of each kind, with something to say about each."""
-    names = [f"team-{it}.orders" for it in range(number)]
+    names = [f"team-{one}.orders" for one in range(number)]
     return {
         "vhost": "v",
         "exchanges": {name: {"type": "topic", "durable": False} for name in names},
@@ -1147,8 +1247,8 @@ def large(number):
         },
         "bindings": [{"source": name, "queue": name, "routing_key": "#"} for name in names],
         "policies": {
-            name: {"pattern": f"^team-{it}[.]", "definition": {"expires": it + 1}}
-            for it, name in enumerate(names)
+            name: {"pattern": f"^team-{one}[.]", "definition": {"expires": one + 1}}
+            for one, name in enumerate(names)
         },
         "services": {name: {"publishes": [name], "consumes": [name]} for name in names},
     }
@@ -1172,7 +1272,7 @@ def test_the_time_grows_with_the_config_and_not_with_its_square():
 def test_the_time_grows_with_the_number_of_mistakes_and_not_with_its_square():
     def wrong(number):
         bindings = [
-            {"source": f"team-{it}.order", "queue": f"taem-{it}.orders"} for it in range(number)
+            {"source": f"team-{one}.order", "queue": f"taem-{one}.orders"} for one in range(number)
         ]
         return seconds(number, bindings=bindings)
 
@@ -1184,14 +1284,14 @@ def test_the_time_grows_with_the_number_of_mistakes_and_not_with_its_square():
 
 
 def test_the_closest_name_is_found_among_many():
-    names = words.Names(f"team-{it}.orders" for it in range(5000))
+    names = words.Names(f"team-{one}.orders" for one in range(5000))
     assert names.close_to("team-1234.order") == "team-1234.orders"
     assert names.close_to("taem-1234.orders") == "team-1234.orders"
     assert names.close_to("nothing like it") is None
 
 
 def test_a_queue_cannot_expire_at_once():
-    assert found(queues={"q": {"expires": "0s"}, "x": {"message_ttl": 0, "dead_letter": True}})[
+    assert linted(queues={"q": {"expires": "0s"}, "x": {"message_ttl": 0, "dead_letter": True}})[
         "expires-zero"
     ] == {"topology.queues.q.expires": ERROR}
 
@@ -1211,4 +1311,4 @@ def test_yaml_of_the_readme_is_a_stack_without_errors(tmp_path):
         file = tmp_path / "Pulumi.readme.yaml"
         file.write_text(document)
         assert yaml.safe_load(document)
-        assert not [it for it in lint_files.check(file, "x") if it.finding.severity is ERROR]
+        assert not [one for one in lint_files.check(file, "x") if one.finding.severity is ERROR]

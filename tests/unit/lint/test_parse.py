@@ -5,6 +5,7 @@ import pytest
 from rabbit_topology import ConfigError, parse, parse_stack
 from rabbit_topology.errors import path
 from rabbit_topology.model import QueueType
+from tests.support.problems import says_all
 
 SEED = {
     "vhost": "ai-dev",
@@ -21,7 +22,7 @@ def with_(**changes):
 def problems(topology, broker=None, **options):
     with pytest.raises(ConfigError) as caught:
         parse(topology, broker, **options)
-    return {it.path: it for it in caught.value.problems}
+    return {problem.path: says_all(problem) for problem in caught.value.problems}
 
 
 def only(topology, broker=None):
@@ -54,7 +55,7 @@ def test_the_queue_type_is_always_among_the_arguments_and_numbers_stay_numbers()
 def test_several_routing_keys_are_several_routes():
     binding = {"source": "inference", "queue": "requests", "routing_keys": ["a", "b"]}
     topology, *_ = parse(with_(bindings=[binding]))
-    assert [it.routing_key for it in topology.routes()] == ["a", "b"]
+    assert [route.routing_key for route in topology.routes()] == ["a", "b"]
 
 
 @pytest.mark.parametrize("name", ["amq.topic", "amq.headers"])
@@ -217,11 +218,11 @@ def test_names_of_255_bytes_and_odd_characters_are_good():
 
 
 def test_all_problems_at_once_also_where_the_shape_is_wrong():
-    found = problems(
+    result = problems(
         {"vhost": 1, "exchanges": {"a/b": {"type": "x"}}, "queues": {"q": {"no": 1}, "amq.q": {}}},
         {"hosts": ["::1", "mq:x"], "tsl": True},
     )
-    assert set(found) == {
+    assert set(result) == {
         "topology.vhost",
         'topology.exchanges["a/b"]',
         'topology.exchanges["a/b"].type',
@@ -234,11 +235,11 @@ def test_all_problems_at_once_also_where_the_shape_is_wrong():
 
 
 def test_values_of_a_config_with_secrets_are_not_shown():
-    found = problems(
+    result = problems(
         with_(vhost="hunter2@x", queues={"requests": {"type": "hunter2"}}), secret=True
     )
-    assert set(found) == {"topology.vhost", "topology.queues.requests.type"}
-    assert not any("hunter2" in str(it) for it in found.values())
+    assert set(result) == {"topology.vhost", "topology.queues.requests.type"}
+    assert not any("hunter2" in str(one) for one in result.values())
 
 
 def test_paths_are_what_pulumi_config_set_takes():
@@ -247,7 +248,7 @@ def test_paths_are_what_pulumi_config_set_takes():
 
 def test_several_vhosts_stand_by_name_and_problems_name_where():
     topologies, *_ = parse_stack({"vhosts": {"a": None, "b/c": {"queues": {"q": {}}}}})
-    assert [it.vhost for it in topologies] == ["a", "b/c"]
+    assert [topology.vhost for topology in topologies] == ["a", "b/c"]
     with pytest.raises(ConfigError) as caught:
         parse_stack(
             {
@@ -258,7 +259,7 @@ def test_several_vhosts_stand_by_name_and_problems_name_where():
                 },
             }
         )
-    assert [it.path for it in caught.value.problems] == [
+    assert [problem.path for problem in caught.value.problems] == [
         "topology.queues",
         'topology.vhosts["b.c"].typo',
         "topology.vhosts.a.services.s.consumes[0]",
@@ -278,7 +279,7 @@ def test_a_text_that_looks_like_a_path_stays_as_it_is():
     }
     with pytest.raises(ConfigError) as caught:
         parse_stack({"vhosts": {"orders": vhost}})
-    said = {it.path: it.rule for it in caught.value.problems}
+    said = {problem.path: problem.rule for problem in caught.value.problems}
     root = "topology.vhosts.orders"
     assert '"rabbit-topology."' in said[f'{root}.exchanges["rabbit-topology.x"]']
     same = said[f'{root}.policies["my-topology.two"].priority']
@@ -289,10 +290,10 @@ def test_a_text_that_looks_like_a_path_stays_as_it_is():
 def test_vhosts_are_a_mapping_of_at_least_one(vhosts):
     with pytest.raises(ConfigError) as caught:
         parse_stack({"vhosts": vhosts})
-    assert [it.path for it in caught.value.problems] == ["topology.vhosts"]
+    assert [problem.path for problem in caught.value.problems] == ["topology.vhosts"]
 
 
 @pytest.mark.parametrize("kind", ["queues", "exchanges"])
 def test_names_of_a_runs_own_helpers_are_refused(kind):
-    found = problems(with_(**{kind: {"rabbit-topology.holding.x": {}, **SEED[kind]}}))
-    assert list(found) == [f'topology.{kind}["rabbit-topology.holding.x"]']
+    result = problems(with_(**{kind: {"rabbit-topology.holding.x": {}, **SEED[kind]}}))
+    assert list(result) == [f'topology.{kind}["rabbit-topology.holding.x"]']

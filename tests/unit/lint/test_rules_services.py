@@ -8,6 +8,7 @@ import pytest
 
 from rabbit_topology import ConfigError, parse, parse_stack
 from rabbit_topology.lint.rules_services import own_user_problems, seed_problems
+from tests.support.problems import says_all
 
 TOPOLOGY = {
     "vhost": "v",
@@ -19,38 +20,38 @@ TOPOLOGY = {
 def problems(**services):
     with pytest.raises(ConfigError) as caught:
         parse({**TOPOLOGY, "services": services})
-    return {it.path: it for it in caught.value.problems}
+    return {problem.path: says_all(problem) for problem in caught.value.problems}
 
 
 def accepted(**said):
     return parse({**TOPOLOGY, "services": {"s": said}})[0].services["s"]
 
 
-@pytest.mark.parametrize(
-    ("said", "where", "fix"),
-    [
-        ({"publishes": ["order"]}, "publishes[0]", 'did you mean "orders"?'),
-        ({"publishes": ["orders", "inbox"]}, "publishes[1]", "known are"),
-        ({"publishes": [""]}, "publishes[0]", "known are"),
-        ({"consumes": ["inbx"]}, "consumes[0]", 'did you mean "inbox"?'),
-        ({"consumes": ["orders"]}, "consumes[0]", "known are: both, inbox"),
-        ({"binds": ["order"], "declares": ["mine"]}, "binds[0]", 'did you mean "orders"?'),
-        (
-            {"publishes": [{"exchange": "orders", "routing_key": "a", "routing_keys": ["b"]}]},
-            "publishes[0]",
-            "routing_keys:",
-        ),
-        ({"declares": ["*"]}, "declares[0]", '"s.*"'),
-        ({"declares": ["mine", "a*b"]}, "declares[1]", '"s.*"'),
-        ({"declares": ["amq.*"]}, "declares[0]", '"amq.gen-*"'),
-        ({"declares": ["amq.topic"]}, "declares[0]", '"amq.gen-*"'),
-        ({"binds": ["both"], "declares": ["mine"]}, "binds[0]", "under `consumes:` too"),
-        ({"consumes": ["both"], "declares": ["mine"]}, "consumes[0]", "under `binds:` too"),
-    ],
-)
+BAD = [
+    ({"publishes": ["order"]}, "publishes[0]", 'did you mean "orders"?'),
+    ({"publishes": ["orders", "inbox"]}, "publishes[1]", "known are"),
+    ({"publishes": [""]}, "publishes[0]", "known are"),
+    ({"consumes": ["inbx"]}, "consumes[0]", 'did you mean "inbox"?'),
+    ({"consumes": ["orders"]}, "consumes[0]", "known are: both, inbox"),
+    ({"binds": ["order"], "declares": ["mine"]}, "binds[0]", 'did you mean "orders"?'),
+    (
+        {"publishes": [{"exchange": "orders", "routing_key": "a", "routing_keys": ["b"]}]},
+        "publishes[0]",
+        "routing_keys:",
+    ),
+    ({"declares": ["*"]}, "declares[0]", '"s.*"'),
+    ({"declares": ["mine", "a*b"]}, "declares[1]", '"s.*"'),
+    ({"declares": ["amq.*"]}, "declares[0]", '"amq.gen-*"'),
+    ({"declares": ["amq.topic"]}, "declares[0]", '"amq.gen-*"'),
+    ({"binds": ["both"], "declares": ["mine"]}, "binds[0]", "under `consumes:` too"),
+    ({"consumes": ["both"], "declares": ["mine"]}, "consumes[0]", "under `binds:` too"),
+]
+
+
+@pytest.mark.parametrize(("said", "where", "fix"), BAD)
 def test_a_service_that_says_what_cannot_be(said, where, fix):
-    ((found, problem),) = problems(s=said).items()
-    assert found == f"topology.services.s.{where}"
+    ((result, problem),) = problems(s=said).items()
+    assert result == f"topology.services.s.{where}"
     assert fix in problem.fix
 
 
@@ -70,9 +71,9 @@ def test_a_service_that_says_what_can_be(said):
 
 
 def test_two_services_have_no_user_in_common():
-    found = problems(one={"username": "same"}, two={"username": "same"})
-    (problem,) = found.values()
-    assert set(found) == {"topology.services.two"}
+    result = problems(one={"username": "same"}, two={"username": "same"})
+    (problem,) = result.values()
+    assert set(result) == {"topology.services.two"}
     assert "topology.services.one has a user of the same name" in problem.rule
 
 
@@ -111,8 +112,8 @@ def test_a_service_that_exists_needs_no_seed():
 
 
 def test_an_undeclared_name_is_shown_by_path_also_where_the_service_has_an_odd_name():
-    (found,) = problems(**{"a.b": {"consumes": ["nothing"]}})
-    assert found == 'topology.services["a.b"].consumes[0]'
+    (result,) = problems(**{"a.b": {"consumes": ["nothing"]}})
+    assert result == 'topology.services["a.b"].consumes[0]'
 
 
 EVERYTHING = {"configure": ".*", "write": ".*", "read": ".*"}

@@ -24,7 +24,7 @@ def policy(kind="policies", **settings):
 
 
 def matching(*policies, **settings):
-    named = {f"p{n}": {"pattern": ".", **it} for n, it in enumerate(policies)}
+    named = {f"p{n}": {"pattern": ".", **one} for n, one in enumerate(policies)}
     return {**queue(**settings), "policies": named}
 
 
@@ -192,8 +192,8 @@ def test_one_problem_is_named_by_path_rule_and_fix(topology, where, words):
 
 def test_a_setting_that_a_pattern_makes_is_held_against_policies_too():
     users = {"p": {"pattern": "dead-letter-exchange|q", "definition": {"overflow": "drop-head"}}}
-    found = problems({"vhost": "v", "queues": {"q": {"dead_letter": True}}, "policies": users})
-    assert list(found) == ["topology.policies.p.definition.overflow"]
+    result = problems({"vhost": "v", "queues": {"q": {"dead_letter": True}}, "policies": users})
+    assert list(result) == ["topology.policies.p.definition.overflow"]
 
 
 @pytest.mark.parametrize(

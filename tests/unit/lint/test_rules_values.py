@@ -4,6 +4,8 @@ What would reach the broker changed, or not at all, is refused by path, rule and
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from rabbit_topology import parse
@@ -112,6 +114,40 @@ BAD = {
         f"{DEFINITION}.max-priority",
         "in a queue's `arguments`",
     ),
+    **{
+        f"an argument's value, {key} {value!r}": (
+            {"vhost": "v", "queues": {"q": {"type": "classic", "arguments": {key: value}}}},
+            f"topology.queues.q.arguments.{key}",
+            f"{json.dumps(value)}: {words}; write such a value",
+        )
+        for key, value, words in (
+            ("x-max-length", -1, "it is a whole number from 0 on"),
+            ("x-max-length", "5", "it is a whole number from 0 on"),
+            ("x-max-priority", 256, "it is a whole number from 0 to 255"),
+            ("x-single-active-consumer", 1, "it is true or false"),
+            ("x-dead-letter-exchange", 5, "it is text"),
+        )
+    },
+    **{
+        f"a policy's value, {key} {value!r}": (
+            policy(kind, **{key: value}),
+            f"topology.{kind}.p.definition.{key}",
+            f"{json.dumps(value)}: {words}; write such a value",
+        )
+        for kind, key, value, words in (
+            ("policies", "expires", 0, "it is a whole number from 1 on"),
+            ("policies", "max-length", "many", "it is a whole number from 0 on"),
+            ("policies", "max-length", "-1", "it is a whole number from 0 on"),
+            ("policies", "queue-mode", "lasy", "it is one of default, lazy"),
+            ("policies", "max-age", "7", "it is a number and a unit, one of Y, M, D, h, m, s"),
+            ("operator_policies", "expires", "0", "it is a whole number from 1 on"),
+        )
+    },
+    "digits for a name in a policy": (
+        policy(**{"dead-letter-exchange": "5"}),
+        f"{DEFINITION}.dead-letter-exchange",
+        "choose a name that has a letter in it",
+    ),
     "a broken pattern": (policy(pattern="(("), "topology.policies.p.pattern", "missing )"),
     "a broken pattern beside what Python does not know": (
         policy(pattern="^[[:alpha:]]+("),
@@ -157,6 +193,11 @@ def test_one_problem_is_named_by_path_rule_and_fix(topology, where, words):
 
 
 GOOD = {
+    "arguments that nobody knows": {
+        "vhost": "v",
+        "queues": {"q": {"type": "classic", "arguments": {"x-more": "any", "max-length": "any"}}},
+    },
+    "digits for a number in a policy": policy(**{"max-length": "5"}),
     "dots in a name": {"vhost": "v", "queues": {"...": {}, ".a": {}, "a..b": {}}},
     "letters of all kinds": {"vhost": "v", "queues": {"\u00e9\u00df\u4e2d\U0001f600": {}}},
     "the largest number": binding(k=2**53, minus=-(2**53)),

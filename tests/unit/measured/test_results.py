@@ -104,7 +104,7 @@ def test_the_page_adds_up_all_parts_and_keeps_what_was_published_by_name_apart()
 def test_a_part_that_is_older_than_what_decides_is_named_so() -> None:
     parts = whole()
     parts["brokers"] = replace(parts["brokers"], run=run("brokers", commit="old"))
-    text = page.text(parts, lambda it: ["rabbit_topology/handover.py"] if it == "old" else [])
+    text = page.text(parts, lambda one: ["rabbit_topology/handover.py"] if one == "old" else [])
     assert (
         "- *brokers*: measured before the last change of what decides about messages: "
         "`rabbit_topology/handover.py`."
@@ -435,7 +435,7 @@ def test_the_command_line_takes_parts_and_hands_the_rest_to_pytest(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     handed: list[Any] = []
-    monkeypatch.setattr(command_line.pytest, "main", lambda it: handed.append(it) or 0)
+    monkeypatch.setattr(command_line.pytest, "main", lambda one: handed.append(one) or 0)
     assert command_line.main(["--part", "kills", "-k", "4.0"]) == 0
     assert handed[0][-3:] == ["--safety-part=kills", "-k", "4.0"]
 

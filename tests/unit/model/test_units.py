@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabbit_topology.model.units import duration_text, milliseconds, octets
+from rabbit_topology.model.units import duration_text, elapsed_text, milliseconds, octets
 
 
 @given(st.integers(min_value=0))
@@ -51,3 +51,50 @@ def test_what_is_no_duration_is_refused(text):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(ValueError, match="it is a size such as"):
         octets(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1ms", 1),
+        ("1s", 1000),
+        ("1m", 60_000),
+        ("1h", 3_600_000),
+        ("1d", 86_400_000),
+    ],
+)
+def test_each_unit_of_time(text, value):
+    assert milliseconds(text) == value
+
+
+@pytest.mark.parametrize(
+    ("unit", "value"),
+    [
+        ("B", 1),
+        ("kB", 10**3),
+        ("MB", 10**6),
+        ("GB", 10**9),
+        ("TB", 10**12),
+        ("KiB", 2**10),
+        ("MiB", 2**20),
+        ("GiB", 2**30),
+        ("TiB", 2**40),
+    ],
+)
+def test_each_unit_of_size(unit, value):
+    assert octets(f"3{unit}") == 3 * value
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0, "0s"), (5, "5ms"), (65_000, "1m 5s"), (86_400_000, "1d"), (90_061_001, "1d 1h 1m 1s 1ms")],
+)
+def test_how_long_something_took(value, text):
+    assert elapsed_text(value) == text
+
+
+def test_what_is_no_duration_or_size_is_told_examples():
+    with pytest.raises(ValueError, match='such as "500ms", "30s" or "1h30m"'):
+        milliseconds("soon")
+    with pytest.raises(ValueError, match='such as "500MB" or "2GiB"'):
+        octets("much")

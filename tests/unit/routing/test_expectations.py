@@ -9,7 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from rabbit_topology import testing
-from rabbit_topology.__main__ import app
+from rabbit_topology.commands.app import app
 from rabbit_topology.lint import files as lint_files
 from rabbit_topology.lint.reading import read
 from rabbit_topology.routing import expectations, tree
@@ -95,6 +95,7 @@ FAILS = [
     (order(reaches_only=["billing"]), "reaches_only", "gets into audit"),
     (order(reaches_only=["billing", "audit", "brief"]), "reaches_only", "not get into brief"),
     (order("other", dropped="never"), "dropped", "gets into no queue"),
+    (order("bil.*", exchange="", dropped="never"), "dropped", 'with "bil.x", as one of "bil.*"'),
     (order("order.#", dropped="never"), "dropped", 'with "order", as one of "order.#"'),
     (order(dropped="always"), "dropped", "gets into "),
     (order("order.#", dropped="always"), "dropped", "gets into "),
@@ -225,7 +226,7 @@ def test_lint_says_what_does_not_hold_and_where(project):
     ]
     (one,) = findings
     assert one.finding.problem.path == "expect[1].reaches"
-    assert "brief" in file.read_text().splitlines()[one.line]
+    assert "brief" in file.read_text().splitlines()[one.place.line]
     assert run("lint").exit_code == 1
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rabbit_topology.routing import headers
-from rabbit_topology.routing.headers import ANY_HEADERS
+from rabbit_topology.routing.headers import ANY_HEADERS, Allowed
 
 NAMES = ("a", "b", "x-c")
 VALUES = (1, "1", True, 1.5, None)
@@ -124,3 +124,57 @@ def test_many_bindings_with_many_headers_are_said_to_be_too_many(monkeypatch):
     (left,) = headers.left_over(headers.condition({"type": f"t{number}"}) for number in range(1000))
     assert left != ANY_HEADERS
     assert str(left).endswith("or none")
+
+
+ONE, TWO = headers.value("1"), headers.value("2")
+NOT_THERE = Allowed(present=False)
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "both"),
+    [
+        (Allowed(), Allowed(), Allowed()),
+        (NOT_THERE, Allowed(), NOT_THERE),
+        (NOT_THERE, Allowed(missing=False), None),
+        (Allowed(only=ONE), Allowed(), Allowed(only=ONE)),
+        (Allowed(only=ONE), Allowed(only=TWO), NOT_THERE),
+        (Allowed(only=ONE, missing=False), Allowed(only=TWO), None),
+        (Allowed(only=ONE), Allowed(never=frozenset([ONE])), NOT_THERE),
+        (Allowed(only=ONE), Allowed(never=frozenset([TWO])), Allowed(only=ONE)),
+        (Allowed(missing=False), Allowed(only=ONE), Allowed(only=ONE, missing=False)),
+        (
+            Allowed(never=frozenset([ONE])),
+            Allowed(never=frozenset([TWO])),
+            Allowed(never=frozenset([ONE, TWO])),
+        ),
+    ],
+)
+def test_what_two_allow_of_a_header(one, other, both):
+    assert one.both(other) == other.both(one) == both
+
+
+@pytest.mark.parametrize(
+    ("allowed", "others"),
+    [
+        (Allowed(), []),
+        (NOT_THERE, [Allowed(missing=False)]),
+        (Allowed(missing=False), [NOT_THERE]),
+        (Allowed(only=ONE), [Allowed(never=frozenset([ONE]), missing=False)]),
+        (Allowed(only=ONE, missing=False), [Allowed(never=frozenset([ONE]))]),
+        (
+            Allowed(never=frozenset([ONE, TWO])),
+            [Allowed(only=ONE, missing=False), Allowed(only=TWO, missing=False)],
+        ),
+    ],
+)
+def test_what_is_not_allowed_of_a_header(allowed, others):
+    assert list(allowed.others()) == others
+
+
+def test_a_value_is_one_of_its_type():
+    assert headers.value(1) != headers.value("1") != headers.value(True)
+    assert headers.value(1) != headers.value(1.0)
+    assert headers.value(1, numbers_alike=True) == headers.value(1.0, numbers_alike=True)
+    assert headers.value({"a": 1, "b": 2}) == headers.value({"b": 2, "a": 1})
+    assert headers.value([1, 2]) != headers.value([2, 1])
+    assert headers.value(None) is None

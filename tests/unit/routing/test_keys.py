@@ -164,6 +164,15 @@ def test_words_that_are_empty_and_the_key_that_has_none(binding_key, taken, refu
         assert key not in of([binding_key]), key
 
 
+@pytest.mark.parametrize(
+    ("pattern", "taken", "refused"),
+    [("a+.*", "a+.b", "aa.b"), ("*.(a)", "x.(a)", "x.a"), ("[a].#", "[a]", "a")],
+)
+def test_a_word_of_a_topic_pattern_is_no_regular_expression(pattern, taken, refused):
+    assert takes(pattern, taken)
+    assert not takes(pattern, refused)
+
+
 def test_a_direct_key_is_taken_as_it_is():
     assert "order.*" in Keys.taken([of_key("order.*")])
     assert "order.new" not in Keys.taken([of_key("order.*")])
@@ -183,6 +192,15 @@ def test_patterns_for_the_same_keys_are_equal():
 def test_a_part_is_told_with_what_it_is_without():
     (part,) = (of(["order.#"]) - of(["order.new", "invoice.#", "*.eu"])).parts
     assert str(part) == "order.# but not order.new, *.eu"
+
+
+@pytest.mark.parametrize(
+    ("count", "shown"),
+    [(4, "# but not k0, k1, k2, k3"), (5, "# but not k0, k1, k2, 2 more patterns")],
+)
+def test_of_many_that_a_part_is_without_a_few_are_told(count, shown):
+    (part,) = (of(["#"]) - of([f"k{number}" for number in range(count)])).parts
+    assert str(part) == shown
 
 
 # Each of these would have some 2 ** 1,000 states as an automaton that knows which words came.

@@ -10,8 +10,8 @@ import pytest
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
-from rabbit_topology.messages import contents
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import QueueType
 from rabbit_topology.safety import limits
 
@@ -25,7 +25,7 @@ class Broker:
 
     def __init__(self, *, queues, policies, operator_policies, version=(4, 0, 5)):
         self.version = version
-        self.queues = {it["name"]: it for it in queues}
+        self.queues = {queue["name"]: queue for queue in queues}
         self.policies = {"policies": policies, "operator-policies": operator_policies}
 
     def get(self, path: str) -> Any:
@@ -90,8 +90,8 @@ def lost(monkeypatch, clock):
         **described,
     ):
         queues = [
-            row({"name": it, "type": kind, "arguments": arguments or {}, **described})
-            for it in ("q", "other", "rabbit-topology.holding.q")
+            row({"name": one, "type": kind, "arguments": arguments or {}, **described})
+            for one in ("q", "other", "rabbit-topology.holding.q")
         ]
         broker = Broker(
             queues=queues,
@@ -99,9 +99,9 @@ def lost(monkeypatch, clock):
             operator_policies=list(operator_policies),
             version=version,
         )
-        monkeypatch.setattr(contents, "quick", lambda *_: holds)
-        monkeypatch.setattr(contents, "read", lambda *_: holds)
-        monkeypatch.setattr(contents, "ready", lambda *_: holds.ready)
+        monkeypatch.setattr(BrokerQueue, "quick", lambda *_: holds)
+        monkeypatch.setattr(BrokerQueue, "read", lambda *_: holds)
+        monkeypatch.setattr(BrokerQueue, "ready", lambda *_: holds.ready)
         access = Access(management=broker, addresses=[])
         return dict(limits.dropped(access, vhost, name, new, operator=operator, patience=patience))
 
@@ -139,8 +139,8 @@ def test_a_limit_on_what_a_queue_holds_is_named_with_numbers(lost, definition, r
 
 
 def test_a_stream_loses_what_is_older_and_no_dead_lettering_helps_it(lost):
-    found = lost(policy(max_age="3600s"), kind="stream")
-    assert found == {"q": "max-age: none -> 3,600: it holds messages, what is older would be lost"}
+    result = lost(policy(max_age="3600s"), kind="stream")
+    assert result == {"q": "max-age: none -> 3,600: it holds messages, what is older would be lost"}
     assert (
         "how many bytes it holds is not known"
         in lost(policy(max_length_bytes=10), kind="stream")["q"]
@@ -306,8 +306,8 @@ def test_what_waits_for_a_dead_letter_target_is_not_forgotten(lost, counted):
         policy(overflow="drop-head", dead_letter_exchange="leads-on"),
         policy(overflow="reject-publish", dead_letter_exchange="leads-on"),
     ):
-        found = lost(new, policies=[waits], holds=waiting)
-        assert "3 messages still wait for their dead-letter target" in found["q"]
+        result = lost(new, policies=[waits], holds=waiting)
+        assert "3 messages still wait for their dead-letter target" in result["q"]
         assert lost(new, policies=[waits]) == {}
     elsewhere = policy(**{**waits["definition"], "dead-letter-exchange": "other"})
     assert lost(elsewhere, policies=[waits], holds=waiting) == {}
@@ -368,7 +368,7 @@ def test_a_policy_in_the_brokers_words():
 
 def test_who_leaves_a_policy():
     broker = Broker(
-        queues=[{"name": it} for it in ("a", "b", "c", "rabbit-topology.holding.a")],
+        queues=[{"name": one} for one in ("a", "b", "c", "rabbit-topology.holding.a")],
         policies=[],
         operator_policies=[],
     )

@@ -8,8 +8,8 @@ import pytest
 
 from rabbit_topology import parse
 from rabbit_topology.broker.access import Access
-from rabbit_topology.messages import contents
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import QueueType
 from rabbit_topology.safety.planned import Planned
 from tests.unit.safety.test_limits import Broker, policy
@@ -50,8 +50,8 @@ def planned(monkeypatch):
             operator_policies=list(operators),
             version=version,
         )
-        monkeypatch.setattr(contents, "read", lambda *_: FILLED)
-        monkeypatch.setattr(contents, "ready", lambda *_: FILLED.ready)
+        monkeypatch.setattr(BrokerQueue, "read", lambda *_: FILLED)
+        monkeypatch.setattr(BrokerQueue, "ready", lambda *_: FILLED.ready)
         plan = Planned(access=Access(management=broker, addresses=[]), topology=topology)
         return plan, topology.queues["q"]
 
@@ -154,10 +154,10 @@ def test_as_long_as_its_target_leads_nowhere_it_has_what_it_had(planned):
     busy = policy(OURS, pattern="^(q)$", expires=5)
     assert missing(planned, letters, arguments=old, live=[busy]) == []
     shared = policy(OURS, pattern="^(q)$", dead_letter_exchange="leads-on")
-    found = missing(
+    result = missing(
         planned, letters, arguments={"x-dead-letter-exchange": "leads-on"}, live=[shared]
     )
-    assert found == [(OURS, "^(q)$", {"dead-letter-exchange": "leads-on"})]
+    assert result == [(OURS, "^(q)$", {"dead-letter-exchange": "leads-on"})]
 
 
 def test_queues_that_are_yet_to_be_replaced_are_known_and_what_they_go_by(planned):

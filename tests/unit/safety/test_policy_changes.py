@@ -12,8 +12,8 @@ from rabbit_topology import parse
 from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler import policies as compiled
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.messages import contents
 from rabbit_topology.messages.contents import Contents
+from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import OnDelete, QueueType, SafetySettings
 from rabbit_topology.safety.deletion import Deletions
 from rabbit_topology.safety.policy_changes import PolicyChanges
@@ -31,14 +31,14 @@ class Recorder(Broker):
         super().__init__(
             queues=[
                 {
-                    "name": it,
+                    "name": queue,
                     "type": "quorum",
                     "durable": True,
                     "auto_delete": False,
                     "arguments": {"x-queue-type": "quorum"},
                     "messages": 50,
                 }
-                for it in queues
+                for queue in queues
             ],
             policies=policies,
             operator_policies=[],
@@ -76,8 +76,8 @@ def change(monkeypatch):
     """Ask for a change of a policy, on a broker that holds queues with 50 messages each."""
 
     def run(queues, old, new, on_delete=OnDelete.REFUSE, *, policies=(), bodies=None, moving=()):
-        monkeypatch.setattr(contents, "quick", lambda *_: FILLED)
-        monkeypatch.setattr(contents, "read", lambda *_: FILLED)
+        monkeypatch.setattr(BrokerQueue, "quick", lambda *_: FILLED)
+        monkeypatch.setattr(BrokerQueue, "read", lambda *_: FILLED)
         deciding, recorder = changes(queues, policies, replaced=moving)
         recorder.bodies = [] if bodies is None else bodies
         try:
@@ -147,14 +147,14 @@ def test_it_has_its_old_settings_until_its_new_target_leads_somewhere(change):
     bodies: list[Any] = []
     written = change(queues, old, inputs("a", "a", max_length="90"), bodies=bodies)
     assert written == ([put("b"), put("c")], None)
-    assert [(it["pattern"], it["definition"]) for it in bodies] == [
+    assert [(body["pattern"], body["definition"]) for body in bodies] == [
         ("^(b)$", {"max-length": 91, "overflow": "reject-publish"}),
         ("^(c)$", {"max-length": 90, "dead-letter-exchange": "leads-on"}),
     ]
 
 
 def test_it_stays_where_its_next_policy_is_in_use_and_leads_nowhere_yet(change):
-    queues = {it: {"dead_letter": {"exchange": "new"}} for it in ("a", "b")}
+    queues = {one: {"dead_letter": {"exchange": "new"}} for one in ("a", "b")}
     there = {"pattern": "^(a)$", "apply-to": "queues", "priority": 100, "definition": {}}
     written, refused = change(
         {**queues, "c": {"max_length": 90}},
@@ -242,7 +242,7 @@ def test_a_policy_of_the_users_is_not_deleted_where_what_is_below_would_drop(cha
 
 def test_a_preview_only_says_so(monkeypatch):
     said = []
-    monkeypatch.setattr(contents, "read", lambda *_: FILLED)
+    monkeypatch.setattr(BrokerQueue, "read", lambda *_: FILLED)
     deciding, recorder = changes({"a": {"max_length": 10}}, is_preview=True, tell=said.append)
     deciding.check_change({}, inputs("a", "a", max_length="10"), OnDelete.REFUSE)
     (text,) = said

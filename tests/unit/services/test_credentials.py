@@ -31,7 +31,7 @@ def test_it_is_hkdf_as_the_rfc_has_it():
 
 
 def test_each_part_of_the_context_gives_another_password():
-    found = [
+    result = [
         derive(**GIVEN),
         *(
             derive(**{**GIVEN, **changed})
@@ -47,10 +47,10 @@ def test_each_part_of_the_context_gives_another_password():
             )
         ),
     ]
-    assert len(found) == 8
-    assert len(set(found)) == len(found)
+    assert len(result) == 8
+    assert len(set(result)) == len(result)
     # Unrelated: no two have more characters in common than chance would have it.
-    for one, other in combinations(found, 2):
+    for one, other in combinations(result, 2):
         assert sum(a == b for a, b in zip(one, other, strict=True)) < 8
 
 

@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from rabbit_topology import TopologyError, __main__
-from rabbit_topology.commands import deployed
+from rabbit_topology import TopologyError
+from rabbit_topology.commands import app, deployed
 from rabbit_topology.compiler import urls
 from rabbit_topology.services import environment
 from rabbit_topology.services.environment import Form, render, secret_name, variables
@@ -60,10 +60,10 @@ def from_shell(script):
 
 @given(user=_TEXT, password=_TEXT, vhost=_TEXT)
 def test_the_parts_are_those_of_the_url(user, password, vhost):
-    found = variables([url(password, user=user, vhost=vhost, host="[::1]:99"), url(host="b")])
-    assert found == {
+    result = variables([url(password, user=user, vhost=vhost, host="[::1]:99"), url(host="b")])
+    assert result == {
         "AMQP_URL": url(password, user=user, vhost=vhost, host="[::1]:99"),
-        "AMQP_URLS": f"{found['AMQP_URL']},{url(host='b')}",
+        "AMQP_URLS": f"{result['AMQP_URL']},{url(host='b')}",
         "AMQP_HOST": "::1",
         "AMQP_PORT": "99",
         "AMQP_VHOST": vhost,
@@ -71,13 +71,13 @@ def test_the_parts_are_those_of_the_url(user, password, vhost):
         "AMQP_PASSWORD": password,
     }
     # No part of a URL can hold the comma that stands between two of them.
-    assert found["AMQP_URLS"].count(",") == 1
+    assert result["AMQP_URLS"].count(",") == 1
 
 
 def test_one_host_is_a_list_of_one():
-    found = variables(url(host="mq.example", tls=True))
-    assert found["AMQP_URLS"] == found["AMQP_URL"] == "amqps://u:p@mq.example:5671/v"
-    assert URL(found["AMQP_URL"]).host == found["AMQP_HOST"] == "mq.example"
+    result = variables(url(host="mq.example", tls=True))
+    assert result["AMQP_URLS"] == result["AMQP_URL"] == "amqps://u:p@mq.example:5671/v"
+    assert URL(result["AMQP_URL"]).host == result["AMQP_HOST"] == "mq.example"
 
 
 @settings(max_examples=60)
@@ -102,7 +102,7 @@ def test_dotenv_is_read_by_a_shell_and_by_shlex(password):
     written = render("s", values, Form.DOTENV)
     assert from_shell(written) == values
     if not set(password) & {"$", "`"}:  # which shlex takes for what they are, escaped or not
-        assert dict(it.split("=", 1) for it in shlex.split(written)) == values
+        assert dict(one.split("=", 1) for one in shlex.split(written)) == values
 
 
 @pytest.mark.parametrize(
@@ -151,14 +151,14 @@ def test_a_kubernetes_secret_is_read_as_it_was_meant(password):
 def test_in_a_kubernetes_secret_all_is_text():
     # Kubernetes refuses numbers and yes/no in `stringData`.
     text = render("s", variables(url("0123", user="true", vhost="null")), Form.KUBERNETES)
-    assert {type(it) for it in yaml.safe_load(text)["stringData"].values()} == {str}
+    assert {type(one) for one in yaml.safe_load(text)["stringData"].values()} == {str}
 
 
 @given(name=st.text(max_size=300) | st.from_regex(r"[a-zA-Z0-9._-]{1,70}", fullmatch=True))
 def test_the_name_of_a_secret_is_a_dns_label(name):
-    found = secret_name(name)
-    assert len(found) <= 63
-    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", found)
+    result = secret_name(name)
+    assert len(result) <= 63
+    assert re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", result)
 
 
 def test_the_names_of_two_secrets_differ_where_those_of_the_services_do():
@@ -167,16 +167,29 @@ def test_the_names_of_two_secrets_differ_where_those_of_the_services_do():
     assert len({secret_name(name) for name in names}) == len(names)
 
 
+def test_the_name_of_a_secret_is_hashed_only_where_it_would_be_too_long():
+    longest = "x" * (63 - len("-amqp"))
+    assert secret_name(longest) == f"{longest}-amqp"
+    hashed = secret_name(longest + "x")
+    assert len(hashed) == 63
+    assert re.fullmatch(r"x+-[0-9a-f]{8}-amqp", hashed)
+
+
+def test_json_has_a_line_for_each_variable():
+    shown = render("s", {"A": "1", "B": "2"}, Form.JSON)
+    assert shown == '{\n  "A": "1",\n  "B": "2"\n}\n'
+
+
 @pytest.fixture
 def outputs(mocker):
-    found = {"vhost": "v", "connection_url": "", "service_urls": {"gateway": url("hunter2")}}
-    return mocker.patch.object(deployed, "_pulumi", return_value=found)
+    result = {"vhost": "v", "connection_url": "", "service_urls": {"gateway": url("hunter2")}}
+    return mocker.patch.object(deployed, "_pulumi", return_value=result)
 
 
 def run(mocker, *arguments):
     mocker.patch("sys.argv", ["rabbit_topology", "env", *arguments])
     with pytest.raises(SystemExit) as ended:
-        __main__.main()
+        app.main()
     return ended.value.code
 
 
@@ -211,15 +224,15 @@ def test_an_unknown_service_is_an_error_that_shows_no_secret(mocker, outputs, ca
 
 
 @pytest.mark.parametrize(
-    ("found", "words"),
+    ("outputs", "words"),
     [
         ({}, "run `pulumi up` first"),
         ({"vhost": "v", "connection_url": "", "service_urls": {}}, "none is declared"),
         ({"vhost": "v", "connection_url": ""}, "none is declared"),
     ],
 )
-def test_a_stack_without_services_says_so(mocker, found, words):
-    mocker.patch.object(deployed, "_pulumi", return_value=found)
+def test_a_stack_without_services_says_so(mocker, outputs, words):
+    mocker.patch.object(deployed, "_pulumi", return_value=outputs)
     with pytest.raises(TopologyError, match=words):
         deployed.service_urls("gateway")
 
@@ -241,4 +254,4 @@ def test_with_several_vhosts_the_vhost_is_said_only_where_it_has_to_be(mocker):
 
 
 def test_the_forms_are_these():
-    assert [str(it) for it in environment.Form] == ["dotenv", "shell", "json", "kubernetes"]
+    assert [str(one) for one in environment.Form] == ["dotenv", "shell", "json", "kubernetes"]

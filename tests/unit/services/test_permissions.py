@@ -31,7 +31,9 @@ TOPOLOGY = {
 
 def allowed(pattern, text):
     r"""Match as the broker does: anywhere. The end is `\z` to it, and `\Z` to Python."""
-    python = re.sub(r"\\(.)", lambda it: r"\Z" if it[1] == "z" else it[0], pattern, flags=re.DOTALL)
+    python = re.sub(
+        r"\\(.)", lambda one: r"\Z" if one[1] == "z" else one[0], pattern, flags=re.DOTALL
+    )
     return re.search(python, text) is not None
 
 
@@ -67,11 +69,20 @@ _PATTERNS = st.lists(_WORDS | st.sampled_from(["*", "#"]), max_size=5).map(".".j
 @example(patterns=["#.#.a"], key="\n.a")
 @example(patterns=["a.#.#.b"], key="a.b")
 def test_topic_patterns_allow_the_keys_that_they_match(patterns, key):
-    wanted = any(matches(split(it), split(key)) for it in patterns)
+    wanted = any(matches(split(pattern), split(key)) for pattern in patterns)
     # No pattern at all is `^$`, in which the broker sees the empty key; such a service has no
     # write permission on the exchange.
     if patterns:
         assert allowed(permissions.exactly_keys(patterns), key) is wanted
+
+
+@pytest.mark.parametrize(
+    ("pattern", "taken", "refused"),
+    [("a+", "a+", "aa"), ("x.(a)", "x.(a)", "x.a"), ("[a].*", "[a].b", "a.b"), ("a|b", "a|b", "a")],
+)
+def test_a_word_of_a_topic_pattern_is_no_regular_expression(pattern, taken, refused):
+    assert allowed(permissions.exactly_keys([pattern]), taken)
+    assert not allowed(permissions.exactly_keys([pattern]), refused)
 
 
 @given(
@@ -80,7 +91,7 @@ def test_topic_patterns_allow_the_keys_that_they_match(patterns, key):
 @example(names=["a.b", "a+b", "(x)", "a|b", "^", "$"], other="axb")
 def test_names_are_allowed_as_they_are_written_and_no_others(names, other):
     pattern = permissions.exactly(names)
-    assert all(allowed(pattern, it) for it in names)
+    assert all(allowed(pattern, name) for name in names)
     if other not in names and not other.endswith("\n") and other:  # the broker has no such names
         assert not allowed(pattern, other)
 
@@ -105,51 +116,53 @@ def test_a_wildcard_is_any_rest_but_the_brokers_own_names(declared, name, expect
 
 
 def test_nothing_is_allowed_to_a_service_that_says_nothing():
-    topology, it = service()
-    assert set(permissions.permissions(topology, it).model_dump().values()) == {"^$"}
-    assert permissions.topic_permissions(topology, it) == {}
+    topology, one = service()
+    assert set(permissions.permissions(topology, one).model_dump().values()) == {"^$"}
+    assert permissions.topic_permissions(topology, one) == {}
 
 
 def test_publishers_write_consumers_read_and_only_who_replies_has_the_default_exchange():
-    topology, it = service(publishes=["jobs"], consumes=["inbox"])
-    found = permissions.permissions(topology, it)
-    assert (found.configure, found.write, found.read) == ("^$", "^(jobs)$", "^(inbox)$")
-    topology, it = service(consumes=["inbox"], replies=True)
-    assert permissions.permissions(topology, it).write == r"^(amq\.default)$"
+    topology, one = service(publishes=["jobs"], consumes=["inbox"])
+    result = permissions.permissions(topology, one)
+    assert (result.configure, result.write, result.read) == ("^$", "^(jobs)$", "^(inbox)$")
+    topology, one = service(consumes=["inbox"], replies=True)
+    assert permissions.permissions(topology, one).write == r"^(amq\.default)$"
 
 
 def test_what_is_declared_with_a_dead_letter_or_alternate_exchange_needs_to_write_there():
-    topology, it = service(declares=["own.queue"])
-    assert permissions.permissions(topology, it).write == r"^(dead|own\.queue)$"
-    topology, it = service(declares=["own.*"])
-    assert permissions.permissions(topology, it).write == r"^(amq\.default|dead|own\..*|spare)$"
+    topology, one = service(declares=["own.queue"])
+    assert permissions.permissions(topology, one).write == r"^(dead|own\.queue)$"
+    topology, one = service(declares=["own.*"])
+    assert permissions.permissions(topology, one).write == r"^(amq\.default|dead|own\..*|spare)$"
 
 
 def test_topic_permissions_are_for_topic_exchanges_only():
-    topology, it = service(publishes=["jobs", {"exchange": "events", "routing_keys": ["a", "b.*"]}])
-    (only,) = permissions.topic_permissions(topology, it).items()
+    topology, one = service(
+        publishes=["jobs", {"exchange": "events", "routing_keys": ["a", "b.*"]}]
+    )
+    (only,) = permissions.topic_permissions(topology, one).items()
     assert only[0] == "events"
     assert (only[1].write, only[1].read) == (r"^(a|b\.[^.]*)\z", "^$")
 
 
 def test_publishing_without_routing_keys_is_any_key_also_beside_some_keys():
-    topology, it = service(publishes=[{"exchange": "events", "routing_key": "a"}, "events"])
-    assert permissions.topic_permissions(topology, it)["events"].write == ".*"
-    topology, it = service(publishes=[{"exchange": "amq.topic", "routing_key": "a"}])
-    assert permissions.topic_permissions(topology, it)["amq.topic"].write == r"^(a)\z"
+    topology, one = service(publishes=[{"exchange": "events", "routing_key": "a"}, "events"])
+    assert permissions.topic_permissions(topology, one)["events"].write == ".*"
+    topology, one = service(publishes=[{"exchange": "amq.topic", "routing_key": "a"}])
+    assert permissions.topic_permissions(topology, one)["amq.topic"].write == r"^(a)\z"
 
 
 def test_who_binds_to_a_topic_exchange_may_use_any_key_and_publish_none():
-    topology, it = service(binds=["events"], declares=["mine"])
-    assert permissions.topic_permissions(topology, it)["events"].model_dump() == {
+    topology, one = service(binds=["events"], declares=["mine"])
+    assert permissions.topic_permissions(topology, one)["events"].model_dump() == {
         "write": "^$",
         "read": ".*",
     }
 
 
 def test_a_topic_exchange_of_its_own_has_no_limits():
-    topology, it = service(binds=["own"], declares=["ow*"])
-    assert permissions.topic_permissions(topology, it) == {}
+    topology, one = service(binds=["own"], declares=["ow*"])
+    assert permissions.topic_permissions(topology, one) == {}
 
 
 def test_variables_of_the_broker_in_routing_keys_are_taken_literally():

@@ -102,8 +102,8 @@ def test_deb822_sources() -> None:
         Suites: nodistro
         Components: main
     """)
-    found = [one for one in apt.parse_deb822(text) if one.is_debian]
-    assert [(one.uri, one.suite, one.signed_by) for one in found] == [
+    result = [one for one in apt.parse_deb822(text) if one.is_debian]
+    assert [(one.uri, one.suite, one.signed_by) for one in result] == [
         ("http://one.example/debian", "bookworm", "/keys/debian-archive-keyring.gpg"),
         ("http://two.example/debian", "bookworm", "/keys/debian-archive-keyring.gpg"),
         ("http://inline.example/debian", "bookworm", None),
@@ -237,9 +237,9 @@ def test_server_on_path(programs: Callable[[str, str], None], tmp_path: Path) ->
     assert from_path() is None
     for name in ("rabbitmq-server", "erl", "epmd", "rabbitmq-env"):
         programs(name, "")
-    found = from_path()
-    assert found is not None
-    assert (found.scripts, found.epmd) == (tmp_path / "bin", tmp_path / "bin" / "epmd")
+    result = from_path()
+    assert result is not None
+    assert (result.scripts, result.epmd) == (tmp_path / "bin", tmp_path / "bin" / "epmd")
 
 
 # Processes

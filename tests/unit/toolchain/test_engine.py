@@ -136,14 +136,14 @@ def test_packages_with_plugins_are_listed_as_pip_does(machine: Machine) -> None:
         output = subprocess.run([command, *listing], env=env, check=True, capture_output=True)
         packages = json.loads(output.stdout)
         return {
-            (it["name"].replace("_", "-"), it["version"], it["location"])
-            for it in packages
-            if it["name"].startswith(("pulumi-", "pulumi_"))
+            (package["name"].replace("_", "-"), package["version"], package["location"])
+            for package in packages
+            if package["name"].startswith(("pulumi-", "pulumi_"))
         }
 
-    found = listed(env["PULUMI_PYTHON_CMD"])
-    assert "pulumi-rabbitmq" in {name for name, *_ in found}
-    assert found == listed(sys.executable)
+    result = listed(env["PULUMI_PYTHON_CMD"])
+    assert "pulumi-rabbitmq" in {name for name, *_ in result}
+    assert result == listed(sys.executable)
 
 
 def test_all_else_goes_to_the_interpreter(machine: Machine) -> None:

@@ -18,7 +18,7 @@ def test_the_docs_have_the_reference_of_today(name):
 def test_every_rule_stands_in_its_table():
     table = reference.rules()
     for rule in lint.CATALOGUE:
-        (row,) = (it for it in table.splitlines() if f"`{rule.name}` |" in it)
+        (row,) = (line for line in table.splitlines() if f"`{rule.name}` |" in line)
         assert row.count("|") == 6, "a bar in a cell would split it"
         assert f'<a id="{rule.name}">' in row, "what reports link to"
         assert rule.reason in row
@@ -42,7 +42,7 @@ def anchors(page):
     """Return what a link may name within a page, as code hosts make it of headings."""
     text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
     headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-    plain = (re.sub(r"[^\w\- ]", "", it.lower()).replace(" ", "-") for it in headings)
+    plain = (re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings)
     return {*plain, *re.findall(r'<a id="([^"]+)">', text)}
 
 

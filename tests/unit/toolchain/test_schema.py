@@ -29,15 +29,15 @@ def of_stack(topology=SEED, **keys):
 
 def test_the_committed_schemas_are_those_of_today():
     files = schema.files()
-    assert {it.name for it in files} == {it.name for it in schema.FOLDER.iterdir()}
+    assert {one.name for one in files} == {one.name for one in schema.FOLDER.iterdir()}
     for file, content in files.items():
         assert file.read_text() == content, "run `make docs`"
 
 
 def test_they_are_schemas_and_explain_every_key():
-    for it in (schema.stack(), schema.topology()):
-        jsonschema.Draft7Validator.check_schema(it)
-        for name, shape in it["$defs"].items():
+    for one in (schema.stack(), schema.topology()):
+        jsonschema.Draft7Validator.check_schema(one)
+        for name, shape in one["$defs"].items():
             for key, field in shape.get("properties", {}).items():
                 assert "description" in field or name == "Secret", f"{name}.{key}"
 
@@ -49,7 +49,9 @@ def test_the_dev_stack_fits_and_points_to_its_schema():
     assert first == "# yaml-language-server: $schema=schema/stack.json"
 
 
-@pytest.mark.parametrize("file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda it: it.stem)
+@pytest.mark.parametrize(
+    "file", sorted((ROOT / "examples").glob("*.yaml")), ids=lambda one: one.stem
+)
 def test_the_examples_fit_and_point_to_their_schema(file):
     text = file.read_text()
     SHARED.validate(yaml.safe_load(text))

@@ -11,7 +11,7 @@ import pytest
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import contents
+from rabbit_topology.messages import survey
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def check(monkeypatch):
         monkeypatch.setattr(Management, "get", get)
         management = Management(endpoint="http://fake", username="u", password="p")
         try:
-            contents.check_exchange(Access(management=management, addresses=[]), "v", "e")
+            survey.check_exchange(Access(management=management, addresses=[]), "v", "e")
         except BrokerError as error:
             return str(error)
         return None
