@@ -20,6 +20,7 @@ from rabbit_topology import proof
 from rabbit_topology.commands import adopt as adopt_command
 from rabbit_topology.commands import brokers, deployed
 from rabbit_topology.commands import describe as describe_commands
+from rabbit_topology.commands import docs as docs_command
 from rabbit_topology.commands import routes as routes_commands
 from rabbit_topology.config import base
 from rabbit_topology.errors import TopologyError
@@ -165,6 +166,7 @@ def lint(
 app.command()(adopt_command.adopt)
 app.add_typer(routes_commands.app)
 app.add_typer(describe_commands.app)
+app.add_typer(docs_command.app)
 
 
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "none"}

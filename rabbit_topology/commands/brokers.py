@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rabbit_topology.adopt import definitions, express, links
 from rabbit_topology.adopt.definitions import Definitions
-from rabbit_topology.adopt.express import Expressed
+from rabbit_topology.adopt.express import Expressed, Left
 from rabbit_topology.broker.management import Management
 from rabbit_topology.config import provider_settings
 from rabbit_topology.config.stack import Stack
@@ -64,9 +64,19 @@ def stack(where: Path) -> Stack:
     Raises:
         TopologyError: It cannot be read.
     """
+    return stack_and_left(where)[0]
+
+
+def stack_and_left(where: Path) -> tuple[Stack, list[Left]]:
+    """Return the same as `stack`, and what of the broker a config cannot say.
+
+    Raises:
+        TopologyError: It cannot be read.
+    """
     had = _read(where)
     said = express.express(links.with_their_queues(had), definitions.of_vhosts(had, ()))
-    return config(had, replace(said, topologies=links.with_links(said.topologies, had)))
+    linked = replace(said, topologies=links.with_links(said.topologies, had))
+    return config(had, linked), said.left
 
 
 def findings(where: Path) -> list[Finding]:

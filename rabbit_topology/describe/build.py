@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from rabbit_topology.config.words import show
 from rabbit_topology.describe import groups, notes, services
 from rabbit_topology.describe.graph import Edge, EdgeKind, Graph, Key, Node, NodeKind, merged
+from rabbit_topology.describe.secrets import without_secrets
 from rabbit_topology.model import QueueType, Service
 from rabbit_topology.model.units import duration_text
 from rabbit_topology.routing.network import Network
@@ -173,4 +174,5 @@ def _headers(arguments: Mapping[str, object]) -> str:
 
 
 def _text(value: object) -> str:
-    return value if isinstance(value, str) else show(value)
+    known = without_secrets(value)
+    return known if isinstance(known, str) else show(known)

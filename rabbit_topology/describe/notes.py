@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rabbit_topology.config.words import show
+from rabbit_topology.describe.secrets import without_secrets
 from rabbit_topology.model import Exchange, Queue
 from rabbit_topology.model.units import duration_text
 from rabbit_topology.routing.steps import Shape
@@ -70,7 +71,8 @@ def _setting(key: str, value: Any) -> str:
 
 
 def _plain(value: Any) -> str:
-    return value if isinstance(value, str) else show(value)
+    known = without_secrets(value)
+    return known if isinstance(known, str) else show(known)
 
 
 def _age(value: str) -> str:

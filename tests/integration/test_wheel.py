@@ -69,6 +69,8 @@ def test_only_the_package_is_in_it_with_what_it_needs(installed: Path) -> None:
     tops = {one.name for one in installed.iterdir() if not one.name.endswith(".dist-info")}
     assert tops == {"rabbit_topology", "bin"}
     assert (installed / "rabbit_topology" / "py.typed").exists()
+    page = installed / "rabbit_topology" / "describe" / "page"
+    assert {"page.css", "page.html.jinja", "page.js"} <= {one.name for one in page.iterdir()}
     (distribution,) = metadata.distributions(path=[str(installed)])
     assert distribution.version == rabbit_topology.__version__
     needed = [Requirement(one) for one in distribution.requires or ()]

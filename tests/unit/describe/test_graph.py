@@ -297,3 +297,16 @@ def test_what_is_folded_into_an_object_can_be_all_that_changed_of_it():
     picture = changes.compared(before, now)
     assert picture.nodes[queue("q")].change is Change.SAME
     assert fold.folded(picture).nodes[queue("q")].change is Change.CHANGED
+
+
+def test_passwords_in_arguments_are_not_shown():
+    uri = "amqp://user:hunter2@host.example"
+    picture = graph(
+        exchanges={"h": {"type": "headers"}},
+        queues={"q": {"arguments": {"x-from": uri, "x-deep": {"password": "hunter2"}}}},
+        bindings=[{"source": "h", "queue": "q", "arguments": {"from": uri}}],
+    )
+    text = str(picture)
+    assert "hunter2" not in text
+    assert text.count("[not shown]") == 3
+    assert "host.example" in text
