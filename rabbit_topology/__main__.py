@@ -17,8 +17,9 @@ from rich.table import Table
 
 from rabbit_topology import proof
 from rabbit_topology.commands import adopt as adopt_command
-from rabbit_topology.commands import brokers, deployed
+from rabbit_topology.commands import brokers, deployed, exits
 from rabbit_topology.commands import describe as describe_commands
+from rabbit_topology.commands import drift as drift_command
 from rabbit_topology.commands import routes as routes_commands
 from rabbit_topology.config import base
 from rabbit_topology.errors import TopologyError
@@ -128,6 +129,7 @@ def lint(
 
 
 app.command()(adopt_command.adopt)
+app.command(cls=exits.Command)(drift_command.drift)
 app.add_typer(routes_commands.app)
 app.add_typer(describe_commands.app)
 
