@@ -30,6 +30,8 @@ class Action(StrEnum):
 
     REMAKE = "remake"
     """The broker is made what the config says."""
+    REMOVE = "remove"
+    """What is not declared goes."""
     ADOPT = "adopt"
     """The config says what is there."""
 

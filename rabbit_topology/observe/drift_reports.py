@@ -13,8 +13,9 @@ from rabbit_topology.errors import Problem
 from rabbit_topology.findings import Finding, Named, Severity
 from rabbit_topology.lint.files import Located
 from rabbit_topology.observe.drift import Drift, Report, State
+from rabbit_topology.observe.printable import printable
 
-_PAGE = "the README, See and compare"
+_PAGE = "docs/how-to/see-and-compare.md"
 
 RULES: Mapping[State, Named] = {
     State.CHANGED: Named(
@@ -54,6 +55,13 @@ _SAID = {
     State.UNMANAGED: "it is there, and not declared",
 }
 
+_HEADS = {
+    State.CHANGED: "not as declared",
+    State.OVERRULED: "something else applies than is declared",
+    State.MISSING: "declared, and not there",
+    State.UNMANAGED: "there, and not declared",
+}
+
 SHOWN = 50
 """Objects of each state that a person is shown; programs get all."""
 
@@ -70,16 +78,16 @@ def text(report: Report) -> Iterator[tuple[State | None, str]]:
         those = [one for one in report.open if one.state is state]
         if not those:
             continue
-        yield state, f"{state}: {len(those):,}, {_SAID[state].replace('it is', 'they are', 1)}"
+        yield state, f"{state}: {len(those):,}, {_HEADS[state]}"
         for one in those[:SHOWN]:
-            yield None, f"  {one.place}"
-            yield from ((None, f"      {each}") for each in one.differences)
-            yield from ((None, f"      {mend.action}: {mend.do}") for mend in one.mends)
+            yield None, printable(f"  {one.place}")
+            yield from ((None, printable(f"      {each}")) for each in one.differences)
+            yield from ((None, printable(f"      {mend.action}: {mend.do}")) for mend in one.mends)
         if len(those) > SHOWN:
             yield None, f"  and {len(those) - SHOWN:,} more, all of them in --format json"
         yield None, ""
     for line in _besides(report):
-        yield None, line
+        yield None, printable(line)
     if report.open:
         yield None, "meant to be so? --ignore FILE takes objects out, each with a reason"
     yield None, report.summary()
@@ -201,8 +209,8 @@ def _mends(one: Drift) -> str:
 
 def _cell(told: str) -> str:
     """Return text that Markdown takes for nothing else."""
-    plain = told.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
-    for character in "\\`*_[]|@":
+    plain = printable(told).replace("&", "&amp;").replace("<", "&lt;")
+    for character in "\\`*_[]|@~":
         plain = plain.replace(character, f"&#{ord(character)};")
     return plain
 

@@ -7,6 +7,7 @@ Source: "HTTP API Reference", RabbitMQ documentation; "pulumi up", Pulumi docume
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -70,17 +71,17 @@ class Mends:
         yield _remake(_UP)
         where = self.declared.path(one.kind, one.name)
         if one.kind != "vHost":
-            yield _adopt(f"take it out of the config, {where}, and run `{_UP}`")
+            yield _adopt(f"take {where} out of the config, and run `{_UP}`")
 
     def unbound(self, route: Route) -> Iterator[Mend]:
         """Yield what ends it that a binding is not there."""
         yield _remake(_UP)
-        yield _adopt(f"take it out of the config, {self.declared.binding(route)}, and run `{_UP}`")
+        yield _adopt(f"take it out of {self.declared.binding(route)}, and run `{_UP}`")
 
     def unmanaged(self, other: Other) -> Iterator[Mend]:
         """Yield what ends it that something is there that is not declared."""
         gone = "once it is empty and unused" if other.kind == "queue" else "if nobody needs it"
-        yield _remake(f"delete it on the broker {gone}")
+        yield _remove(f"delete it on the broker, {gone}")
         if other.kind == "binding":
             yield _adopt(f"{self.declared.within('bindings')}: [{text.flow(_binding(other))}]")
         else:
@@ -92,7 +93,7 @@ class Mends:
     def overruled(self, one: Overruled) -> Iterator[Mend]:
         """Yield what ends it that something else applies to an object than is declared."""
         by = " and ".join(one.by)
-        yield _remake(f"delete {by}, or have its pattern leave out {one.kind} {one.name}")
+        yield _remove(f"delete {by}, or have its pattern leave out {one.kind} {one.name}")
         yield _adopt(f"declare {by} as it is there: it is then merged with what is declared")
 
     def _as_is(self, one: Wanted, where: str) -> Iterator[Mend]:
@@ -154,11 +155,11 @@ class Mends:
         yield _adopt(f"write at {where} what is there")
 
     def _curl(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> str:
-        command = f"curl -u {self.username} -X {method} {url}"
-        if body is None:
-            return command
-        shown = json.dumps(body, ensure_ascii=False).replace("'", r"'\''")
-        return f"{command} -H 'content-type: application/json' -d '{shown}'"
+        command = ["curl", "-u", self.username, "-X", method, url]
+        if body is not None:
+            stated = json.dumps(body, ensure_ascii=False)
+            command += ["-H", "content-type: application/json", "-d", stated]
+        return shlex.join(command)
 
 
 def _user(name: str, where: str, fields: set[str]) -> Iterator[Mend]:
@@ -187,6 +188,10 @@ def _binding(other: Other) -> dict[str, Any]:
 
 def _remake(do: str) -> Mend:
     return Mend(action=Action.REMAKE, do=do)
+
+
+def _remove(do: str) -> Mend:
+    return Mend(action=Action.REMOVE, do=do)
 
 
 def _adopt(do: str) -> Mend:

@@ -102,7 +102,7 @@ def _missing(seen: Seen, use: Expected) -> Iterator[Notice]:
             severity=Severity.ERROR,
             vhost="",
             object=f"vhost {vhost}",
-            message="it is declared, and not there",
+            message="it is not there",
         )
     has = {(queue.vhost, queue.name) for queue in seen.queues}
     for vhost, name in sorted(use.queues - has):

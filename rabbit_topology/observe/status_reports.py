@@ -16,6 +16,7 @@ from rich.text import Text
 from rabbit_topology.config.words import show
 from rabbit_topology.findings import Severity
 from rabbit_topology.observe.notices import elapsed
+from rabbit_topology.observe.printable import printable
 from rabbit_topology.observe.status import (
     ExchangeStatus,
     QueueStatus,
@@ -69,7 +70,7 @@ def _rate(rate: float) -> str:
 
 def _policies(one: QueueStatus) -> str:
     operator = f"{one.operator_policy} (operator)" if one.operator_policy else ""
-    return ", ".join(name for name in (one.policy, operator) if name)
+    return ", ".join(name for name in (operator, one.policy) if name)
 
 
 def _settings(one: QueueStatus) -> str:
@@ -164,7 +165,7 @@ def text(status: Status, console: Console, *, every: bool = False) -> Renderable
     parts += _table(_SERVICE_COLUMNS, seen.services, console, every=every)
     parts += (
         Text(
-            f"vhost {one.name}: {_number(one.connections)} connections, unroutable: "
+            f"vhost {one.name}: connections {one.connections:,}; unroutable: "
             f"{one.dropped:,} lost, {one.returned:,} returned"
         )
         for one in seen.vhosts
@@ -221,7 +222,7 @@ def _table(
         return
     shown = rows if every else rows[:SHOWN]
     kept = [one for one in columns if not one.optional or any(one.cell(row) for row in shown)]
-    cells = {id(one): [one.cell(row) for row in shown] for one in kept}
+    cells = {id(one): [printable(one.cell(row)) for row in shown] for one in kept}
     while True:
         widths = _widths(kept, cells, console.width)
         spare = max((one.spare for one in kept), default=0)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from rabbit_topology.adopt import express, proof
 from rabbit_topology.adopt.definitions import Listed
+from rabbit_topology.compiler import policies, regexes
 from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.observe.declared import Declared
 from rabbit_topology.services import permissions
@@ -29,8 +30,8 @@ class Other:
     name: str
     listed: Listed
     touches: bool
-    """It is a binding of something that is declared, or a policy: it changes what the stack does,
-    whoever made it."""
+    """It is a binding of something that is declared, or a policy that matches such: it changes what
+    the stack does, whoever made it."""
 
 
 def find(
@@ -54,8 +55,8 @@ def find(
             continue
         if kind in ("permissions", "topicPermissions") and name == own_user:
             continue
-        policy = kind in ("policy", "operatorPolicy")
-        yield Other(key=key, kind=kind, name=name, listed=one, touches=policy)
+        touches = kind in ("policy", "operatorPolicy") and _reaches(declared, one)
+        yield Other(key=key, kind=kind, name=name, listed=one, touches=touches)
     yield from _bindings(declared, within, known)
 
 
@@ -99,6 +100,15 @@ def _bindings(
         touches = ("exchange", source) in known or (kind, destination) in known
         name = f"{source} -[{one.get('routing_key', '')}]-> {destination}"
         yield Other(key="bindings", kind="binding", name=name, listed=one, touches=touches)
+
+
+def _reaches(declared: Declared, policy: Listed) -> bool:
+    """Return whether a policy may match something that is declared."""
+    apply_to, pattern = str(policy.get("apply-to", "all")), str(policy.get("pattern", ""))
+    return any(
+        target.takes(apply_to) and regexes.matches(pattern, target.name) is not False
+        for target in policies.objects(declared.whole)
+    )
 
 
 def _is_a_services(declared: Declared, name: str) -> bool:

@@ -15,7 +15,7 @@ from rabbit_topology.adopt import definitions
 from rabbit_topology.config.stack import Stack
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint.reading import read
-from rabbit_topology.observe import comparison, ignores
+from rabbit_topology.observe import comparison, drift_reports, ignores
 from rabbit_topology.observe.comparison import Unmanaged
 from rabbit_topology.observe.drift import Drift, Report
 from rabbit_topology.observe.ignores import Ignored
@@ -311,10 +311,12 @@ def test_in_a_vhost_of_others_only_what_touches_the_stack_counts():
     others(held)
     to_ours = {"source": "side", "destination": "jobs", "destination_type": "queue"}
     held["bindings"].append({"vhost": "shop", "routing_key": "z", "arguments": {}, **to_ours})
+    policy(held, pattern="^tmp", definition={"max-length": 1})
+    policy(held, name="ours", pattern="^jobs", priority=-1, definition={"max-length": 1})
     report = compared(topology, held)
-    assert titles(report) == ["unmanaged binding side -[z]-> jobs"]
-    assert report.others == {"shop": 4}
-    assert len(compared(topology, held, counted=Unmanaged.ALL).open) == 5
+    assert titles(report) == ["unmanaged policy ours", "unmanaged binding side -[z]-> jobs"]
+    assert report.others == {"shop": 5}
+    assert len(compared(topology, held, counted=Unmanaged.ALL).open) == 7
     assert compared(topology, held, counted=Unmanaged.NONE).open == []
 
 
@@ -416,6 +418,16 @@ def test_what_the_broker_deletes_by_itself_says_so():
     assert said(one) == ["note: the broker deletes it when it is unused, or at a restart"]
 
 
+def test_a_name_with_control_characters_does_not_reach_the_terminal(held):
+    plain = {"vhost": "shop", "durable": True, "auto_delete": False, "arguments": {}}
+    held["queues"].append({**plain, "name": "a\x1b[2Jb\n### c"})
+    report = compared(SHOP, held)
+    text = "\n".join(line for _, line in drift_reports.text(report))
+    assert "queue a\\x1b[2Jb\\n### c of vhost shop" in text
+    assert "\x1b" not in text + drift_reports.markdown(report, "prod")
+    assert "\n### c" not in drift_reports.markdown(report, "prod")
+
+
 class TestIgnores:
     def entry(self, **stated: Any) -> Ignored:
         return Ignored(reason="meant so", **stated)
@@ -448,8 +460,9 @@ class TestIgnores:
 
     def test_brackets_and_dots_in_names_mean_themselves(self, held):
         others(held)
-        report = compared(SHOP, held, ignored=(self.entry(object="queue t.p"),))
-        assert report.unused
+        odd = (self.entry(object="queue t.p"), self.entry(object="queue tm"))
+        report = compared(SHOP, held, ignored=odd)
+        assert len(report.unused) == 2
 
     def test_a_file_is_read(self, tmp_path):
         file = tmp_path / "ignore.yaml"
