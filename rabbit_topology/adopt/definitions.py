@@ -50,7 +50,8 @@ class Definitions:
     """The broker's, where it is known."""
     vhosts: Mapping[str, Listed]
     """By name: what each is itself, its ``limits`` included."""
-    users: tuple[str, ...]
+    users: Mapping[str, Listed]
+    """By name, in order: what each is, the hash of its password included."""
     within: Mapping[str, Mapping[str, list[Listed]]]
     """By vhost, and by one of `LISTS`; arguments are mappings, whatever the source has for none."""
     cluster_wide: int
@@ -100,7 +101,7 @@ def live(management: Management, report: Callable[[str], None]) -> Definitions:
         source=management.endpoint,
         version=management.stated_version(),
         vhosts=vhosts,
-        users=tuple(sorted(one["name"] for one in management.get("/users"))),
+        users=_users(management.get("/users")),
         within=_by_vhost(vhosts, lists, None),
         cluster_wide=len(_if_there(management, "/global-parameters")),
     )
@@ -119,7 +120,20 @@ def from_file(file: Path, name: str, vhost: str | None = None) -> Definitions:
     Raises:
         TopologyError: It is not there, or holds no definitions.
     """
-    held = _held(file, name)
+    return parse(_held(file, name), name, vhost)
+
+
+def parse(held: Mapping[str, Any], name: str, vhost: str | None = None) -> Definitions:
+    """Return what the broker exports of itself, or of one vhost.
+
+    Args:
+        held: The export, as a mapping.
+        name: What to call the source.
+        vhost: The vhost's name, where it is of one.
+
+    Raises:
+        TopologyError: It is of one vhost, and that has no name.
+    """
     whole = "vhosts" in held or any(
         "vhost" in one for key in LISTS for one in held.get(key, ()) if isinstance(one, dict)
     )
@@ -150,10 +164,15 @@ def from_file(file: Path, name: str, vhost: str | None = None) -> Definitions:
         source=name,
         version=version if isinstance(version, str) else None,
         vhosts=vhosts,
-        users=tuple(sorted(str(one.get("name")) for one in _mappings(held, "users"))),
+        users=_users(_mappings(held, "users")),
         within=_by_vhost(vhosts, lists, None if whole else vhost),
         cluster_wide=len(_mappings(held, "global_parameters")),
     )
+
+
+def _users(listed: Iterable[Listed]) -> dict[str, Listed]:
+    named = {str(one.get("name")): one for one in listed}
+    return {name: named[name] for name in sorted(named)}
 
 
 def _held(file: Path, name: str) -> dict[str, Any]:

@@ -166,6 +166,31 @@ def express(
     return whole
 
 
+def brokers_own_queue(one: Listed) -> str | None:
+    """Return what kind of queue it is that the broker makes itself; None: it is none."""
+    name = str(one.get("name"))
+    if one.get("exclusive") or name.startswith(_SERVER_NAMED):
+        return "server-named or exclusive queues"
+    if name.startswith(_SESSIONS):
+        return "queues of MQTT and STOMP sessions"
+    if _PURPOSE in one["arguments"]:
+        return "queues of federation links and shovels"
+    return None
+
+
+def is_brokers_own_exchange(one: Listed) -> bool:
+    """Return whether the broker makes an exchange itself."""
+    name = str(one.get("name") or "")
+    return not name or name.startswith(_OWN) or _PURPOSE in one["arguments"]
+
+
+def is_brokers_own_binding(one: Listed) -> bool:
+    """Return whether it is of every queue to the default exchange, or of a client's own queue."""
+    to_queue = one.get("destination_type", "queue") == "queue"
+    own = (_SERVER_NAMED, *_SESSIONS)
+    return not one.get("source") or (to_queue and str(one.get("destination")).startswith(own))
+
+
 class UnsayableError(Exception):
     """A vhost as a whole cannot be said: its name, for example."""
 
@@ -237,7 +262,7 @@ class _Vhost:
         for one in self._listed("exchanges"):
             name, arguments = str(one.get("name")), one["arguments"]
             title = inventory.title("exchange", name)
-            if not one.get("name") or name.startswith(_OWN) or _PURPOSE in arguments:
+            if is_brokers_own_exchange(one):
                 self.brokers_own["exchanges"] += 1
             elif one.get("internal") not in (None, False):
                 self._leave(title, _INTERNAL)
@@ -258,12 +283,8 @@ class _Vhost:
         by_default, shovelled = self._default_type(), definitions.shovelled(self.had.within)
         for one in self._listed("queues"):
             name, arguments = str(one.get("name")), dict(one["arguments"])
-            if one.get("exclusive") or name.startswith(_SERVER_NAMED):
-                self.brokers_own["server-named or exclusive queues"] += 1
-            elif name.startswith(_SESSIONS):
-                self.brokers_own["queues of MQTT and STOMP sessions"] += 1
-            elif _PURPOSE in arguments:
-                self.brokers_own["queues of federation links and shovels"] += 1
+            if brokers := brokers_own_queue(one):
+                self.brokers_own[brokers] += 1
             elif odd := _odd(one):
                 self._leave(inventory.title("queue", name), odd)
             elif one.get(definitions.READ_BY_PLUGIN) or (self.vhost, name) in shovelled:
@@ -323,9 +344,7 @@ class _Vhost:
                 "routing_key": str(one.get("routing_key", "")),
                 "arguments": dict(one["arguments"]),
             }
-            if not route["source"] or route.get("queue", "").startswith(
-                (_SERVER_NAMED, *_SESSIONS)
-            ):  # of every queue to the default exchange, or of a client's own queue
+            if is_brokers_own_binding(one):
                 self.brokers_own["bindings"] += 1
             elif not _has_ends(config, route):
                 self._leave(_title(route), _ENDS)

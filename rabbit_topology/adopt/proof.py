@@ -4,7 +4,7 @@ That a config says what a broker has, object by object, before anything is writt
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,8 @@ from rabbit_topology.adopt.definitions import Definitions, Listed
 from rabbit_topology.broker import inventory
 from rabbit_topology.compiler import policies
 from rabbit_topology.inventory import adoption
-from rabbit_topology.model import Topology
+from rabbit_topology.inventory.adoption import Wanted
+from rabbit_topology.model import QueueType, Route, Topology
 
 _KINDS = {
     "exchanges": "exchange",
@@ -20,6 +21,18 @@ _KINDS = {
     "policies": "policy",
     "operator_policies": "operatorPolicy",
 }
+
+
+_PARAMETERS = {"federation-upstream": "federationUpstream"}
+
+_PLAIN: Mapping[str, Any] = {
+    "durable": True,
+    "auto_delete": False,
+    "internal": False,
+    "apply-to": "all",
+    "priority": 0,
+}
+"""What is meant where a definitions file says nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,27 +60,71 @@ def prove(
     Raises:
         BrokerError: The broker cannot be asked.
     """
-    there = there or _There(definitions)
+    there = there or There(definitions)
     equal, different = 0, list[str]()
     for topology in topologies:
         wanted = list(adoption.wanted(topology, lambda _name, _user: None))
-        seen = adoption.look(there, wanted)
-        known = {*map(id, seen.equal), *(id(one) for one, _ in seen.different)}
-        equal += len(seen.equal)
+        seen = compare(wanted, topology.routes(), definitions.within[topology.vhost], there)
+        equal += seen.equal
         different += (f"{one.title}: {', '.join(said)}" for one, said in seen.different)
-        different += (f"{one.title}: not there" for one in wanted if id(one) not in known)
+        different += (f"{one.title}: not there" for one in seen.missing)
         different += (
             f"policy {name}: not there, and made of settings"
             for name in policies.compile_all(topology)
         )
-        has = {_route(one) for one in definitions.within[topology.vhost]["bindings"]}
-        for route in topology.routes():
-            ends = (route.source, route.kind, route.destination)
-            if (*ends, route.routing_key, _typed(route.arguments)) in has:
-                equal += 1
-            else:
-                different.append(f"binding {route.source} -> {route.destination}: not there")
+        different += (
+            f"binding {route.source} -> {route.destination}: not there" for route in seen.unbound
+        )
     return Proven(equal=equal, different=tuple(different))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """What a vhost is to have, beside what it has."""
+
+    equal: int
+    """So many objects are as they are declared, bindings among them."""
+    different: Sequence[tuple[Wanted, Sequence[str]]]
+    """What is not, and what differs."""
+    missing: Sequence[Wanted]
+    unbound: Sequence[Route]
+    """The bindings that are not there."""
+
+
+def compare(
+    wanted: Sequence[Wanted],
+    routes: Iterable[Route],
+    within: Mapping[str, Iterable[Listed]],
+    there: adoption.Listed,
+) -> Compared:
+    """Compare what a vhost is to have with what it has.
+
+    Args:
+        wanted: All that is to be there but bindings.
+        routes: The bindings.
+        within: What is in the vhost, as `Definitions` has it.
+        there: What the broker has.
+
+    Raises:
+        BrokerError: The broker cannot be asked.
+    """
+    seen = adoption.look(there, wanted)
+    known = {*map(id, seen.equal), *(id(one) for one, _ in seen.different)}
+    has = {bound(one) for one in within["bindings"]}
+    every = list(routes)
+    unbound = [one for one in every if declared(one) not in has]
+    return Compared(
+        equal=len(seen.equal) + len(every) - len(unbound),
+        different=seen.different,
+        missing=[one for one in wanted if id(one) not in known],
+        unbound=unbound,
+    )
+
+
+def declared(route: Route) -> tuple[object, ...]:
+    """Return what sets a binding apart, equal to what `bound` returns for the same one."""
+    ends = (route.source, route.kind, route.destination)
+    return (*ends, route.routing_key, _typed(route.arguments))
 
 
 def _typed(arguments: Mapping[str, Any]) -> tuple[str, ...]:
@@ -77,7 +134,8 @@ def _typed(arguments: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
-def _route(one: Listed) -> tuple[object, ...]:
+def bound(one: Listed) -> tuple[object, ...]:
+    """Return what sets a binding apart that the broker has."""
     return (
         str(one.get("source", "")),
         "queue" if one.get("destination_type", "queue") == "queue" else "exchange",
@@ -87,11 +145,12 @@ def _route(one: Listed) -> tuple[object, ...]:
     )
 
 
-class _There:
+class There:
     """Definitions, as `Inventory` shows what a broker has."""
 
     def __init__(self, definitions: Definitions) -> None:
         self._vhosts = definitions.vhosts
+        self._users = definitions.users
         self._objects = {
             (kind, vhost, name): settings
             for vhost, within in definitions.within.items()
@@ -100,25 +159,36 @@ class _There:
 
     def settings(self, kind: str, vhost: str, name: str) -> Mapping[str, Any] | None:
         """Return what an object is, None if it is not there."""
-        if kind == "vHost":
-            return _BARE if name in self._vhosts else None  # with settings it is not wanted
+        match kind:
+            case "vHost":
+                return _vhost(self._vhosts[name]) if name in self._vhosts else None
+            case "user":
+                return self._users.get(name)
         return self._objects.get((kind, vhost, name))
 
 
-_BARE: Mapping[str, Any] = {
-    "description": "",
-    "tags": [],
-    "default_queue_type": None,
-    "tracing": False,
-}
+def _vhost(described: Listed) -> Mapping[str, Any]:
+    own = {**described, **(described.get("metadata") or {})}
+    tags, limits = own.get("tags") or [], own.get("limits") or {}
+    type_ = own.get("default_queue_type")
+    return {
+        "description": own.get("description") or "",
+        "tags": tags.split(",") if isinstance(tags, str) else tags,
+        "default_queue_type": None if type_ in ("", "undefined", QueueType.CLASSIC) else type_,
+        "tracing": bool(own.get("tracing")),
+        "max-connections": limits.get("max-connections"),
+        "max-queues": limits.get("max-queues"),
+    }
 
 
 def _objects(within: Mapping[str, list[Listed]]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     for key, kind in _KINDS.items():
         for one in within[key]:
-            plain = {"durable": True, "auto_delete": False, "apply-to": "all", "priority": 0}
-            whole = {**plain, **one}
+            whole = {**_PLAIN, **one}
             yield kind, str(one.get("name")), inventory.typed(whole) if kind == "queue" else whole
+    for one in within["parameters"]:
+        component = str(one.get("component"))
+        yield _PARAMETERS.get(component, component), str(one.get("name")), one.get("value") or {}
     for one in within["permissions"]:
         yield "permissions", str(one.get("user")), one
     topics: dict[str, dict[str, Any]] = {}

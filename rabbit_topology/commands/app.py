@@ -18,10 +18,12 @@ from rich.table import Table
 import rabbit_topology
 from rabbit_topology import proof
 from rabbit_topology.commands import adopt as adopt_command
-from rabbit_topology.commands import brokers, deployed
+from rabbit_topology.commands import brokers, deployed, exits
 from rabbit_topology.commands import describe as describe_commands
 from rabbit_topology.commands import docs as docs_command
+from rabbit_topology.commands import drift as drift_command
 from rabbit_topology.commands import routes as routes_commands
+from rabbit_topology.commands import status as status_command
 from rabbit_topology.config import base
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.findings import Severity
@@ -164,6 +166,8 @@ def lint(
 
 
 app.command()(adopt_command.adopt)
+app.command(cls=exits.Command)(status_command.status)
+app.command(cls=exits.Command)(drift_command.drift)
 app.add_typer(routes_commands.app)
 app.add_typer(describe_commands.app)
 app.add_typer(docs_command.app)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,16 +38,14 @@ def read(stack: str | None = None) -> Deployed:
         TopologyError: There is no `pulumi`, no such stack, or it was never deployed.
         ConfigError: Its config is not a topology.
     """
-    config = _pulumi("config", "--json", "--show-secrets", *_chosen(stack))
+    value = config(stack)
     outputs = _outputs(stack)
     whole = base.topology(
-        _value(config, "rabbit-topology:base"),
-        _value(config, "rabbit-topology:topology"),
-        base.project_folder(),
+        value("rabbit-topology:base"), value("rabbit-topology:topology"), base.project_folder()
     )
-    topology, *_ = parse_stack(whole, _value(config, "rabbit-topology:broker"))
+    topology, *_ = parse_stack(whole, value("rabbit-topology:broker"))
     reached = provider_settings.read(
-        lambda key: _value(config, f"{provider_settings.NAMESPACE}:{key}"), os.environ
+        lambda key: value(f"{provider_settings.NAMESPACE}:{key}"), os.environ
     )
     for setting in provider_settings.NEEDED:
         if setting.argument not in reached:
@@ -60,6 +58,21 @@ def read(stack: str | None = None) -> Deployed:
     else:
         vhosts = [(vhost, outputs["vhosts"][vhost.vhost]) for vhost in topology]
     return Deployed(vhosts=vhosts, management=management)
+
+
+def config(stack: str | None = None) -> Callable[[str], Any]:
+    """Read a stack's config, secrets in plain; return what returns the value of a key.
+
+    Raises:
+        TopologyError: There is no `pulumi`, no such stack, or its secrets cannot be decrypted.
+    """
+    entries = _pulumi("config", "--json", "--show-secrets", *_chosen(stack))
+
+    def value(key: str) -> Any:
+        entry = entries.get(key, {})
+        return entry.get("objectValue", entry.get("value"))
+
+    return value
 
 
 def service_urls(
@@ -122,8 +135,3 @@ def _pulumi(*arguments: str) -> dict[str, Any]:
         raise TopologyError(f"pulumi {' '.join(arguments[:2])}: {ended.stderr.strip()}")
     answer: dict[str, Any] = json.loads(ended.stdout)
     return answer
-
-
-def _value(config: dict[str, Any], key: str) -> Any:
-    entry = config.get(key, {})
-    return entry.get("objectValue", entry.get("value"))

@@ -4,7 +4,7 @@ Lint of `Pulumi.<stack>.yaml` as it lies there: no Pulumi, no broker, nothing de
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from rabbit_topology.routing import expectations
 PREFIX = "rabbit-topology:"
 KEYS = ("topology", "base", "seed", *OTHER_KEYS)
 
-_HIDDEN = "[secret]"
+HIDDEN = "[secret]"
 """What stands for an encrypted value."""
 
 
@@ -82,6 +82,29 @@ def check(file: Path, name: str) -> list[Located]:
     return [_located(finding, document, bases) for finding in findings]
 
 
+def locate(file: Path, name: str, findings: Iterable[Finding]) -> list[Located]:
+    """Return findings of a config with the places where a stack's file, or a base, says so.
+
+    Args:
+        file: A stack's file, or a topology file that stacks share.
+        name: What to call it.
+        findings: What was found, by config paths.
+
+    Raises:
+        TopologyError: The file, or one that it names, cannot be read.
+    """
+    try:
+        document = yaml_files.read(file, name)
+    except yaml_files.YamlError as error:
+        raise TopologyError(f"{name}: {error}") from None
+    config = document.value.get("config") if isinstance(document.value, dict) else None
+    if not isinstance(config, dict):
+        empty = Document(name=name, value=None, node=None)
+        return [_located(finding, empty, [document]) for finding in findings]
+    bases = base.read(config.get(f"{PREFIX}base"), file.parent)
+    return [_located(finding, document, bases) for finding in findings]
+
+
 def _check(config: Mapping[str, Any], folder: Path) -> tuple[list[Finding], list[Document]]:
     own = {key: config.get(f"{PREFIX}{key}") for key in KEYS}
     besides = [*_unknown_keys(config)]
@@ -92,7 +115,7 @@ def _check(config: Mapping[str, Any], folder: Path) -> tuple[list[Finding], list
     if yaml_files.is_secret(own["topology"]):
         problem = Problem(
             path="topology",
-            value=_HIDDEN,
+            value=HIDDEN,
             rule="it is encrypted as a whole",
             fix="encrypt only what is secret: pulumi config set --secret --path",
         )
@@ -189,7 +212,7 @@ def read_open(topology: Any, own: Mapping[str, Any]) -> Stack:
 def without_secrets(value: Any) -> Any:
     """Return a value with its encrypted parts replaced, as many as there are."""
     if yaml_files.is_secret(value):
-        return _HIDDEN
+        return HIDDEN
     if isinstance(value, dict):
         return {key: without_secrets(inner) for key, inner in value.items()}
     if isinstance(value, list):

@@ -17,6 +17,7 @@ DECIDES = (
     # Nothing that deploys imports these: contracts and a test say so.
     ":(exclude)rabbit_topology/commands",
     ":(exclude)rabbit_topology/adopt",
+    ":(exclude)rabbit_topology/observe",
     ":(exclude)rabbit_topology/describe",
     ":(exclude)rabbit_topology/routing",
     ":(exclude)rabbit_topology/proof.py",
