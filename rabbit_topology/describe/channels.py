@@ -13,6 +13,7 @@ from itertools import chain, count
 from typing import Any
 
 from rabbit_topology.describe.graph import Key
+from rabbit_topology.describe.secrets import without_secrets
 from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES
 from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.steps import Step
@@ -71,7 +72,7 @@ def _exchange(network: Network, name: str) -> dict[str, Any]:
             {
                 "config": network.origins.of_exchange(name) if declared is not None else None,
                 "type": None if known else type_,
-                "arguments": arguments,
+                "arguments": without_secrets(arguments),
                 "alternateExchange": alternate.destination if alternate is not None else None,
                 "leadsTo": [_binding(step) for step in network.steps.get(name, ())],
             }
@@ -95,10 +96,10 @@ def _queue(network: Network, name: str) -> dict[str, Any]:
         extension = {
             "config": network.origins.of_queue(name),
             "type": declared.type.value,
-            "arguments": declared.declared_arguments(),
+            "arguments": without_secrets(declared.declared_arguments()),
             "settings": {
                 key: str(value) if isinstance(value, str) else value
-                for key, value in settings.items()
+                for key, value in without_secrets(settings).items()
             },
             "boundTo": [
                 {"exchange": step.source, **_taken(step)}
@@ -121,7 +122,7 @@ def _binding(step: Step) -> dict[str, Any]:
 
 
 def _taken(step: Step) -> dict[str, Any]:
-    arguments = {"arguments": dict(step.arguments)} if step.arguments else {}
+    arguments = {"arguments": without_secrets(step.arguments)} if step.arguments else {}
     return {"routingKey": step.routing_key, **arguments}
 
 

@@ -165,6 +165,22 @@ def test_servers_are_where_services_connect_and_hold_no_secrets():
     assert "hunter2" not in json.dumps(made)
 
 
+def test_passwords_in_arguments_are_not_shown():
+    """As pictures do not show them: of exchanges, queues and bindings, and by policies."""
+    uri = "amqp://user:hunter2@host.example"
+    made = document(
+        exchanges={"e": {"arguments": {"x-from": uri}}, "h": {"type": "headers"}},
+        queues={"q": {"arguments": {"x-from": uri, "x-deep": {"password": "hunter2"}}}},
+        bindings=[
+            {"source": "h", "queue": "q", "arguments": {"x-match": "all", "from": uri}},
+            {"source": "e", "queue": "q"},
+        ],
+    )
+    text = json.dumps(made)
+    assert "x-from" in text
+    assert "hunter2" not in text
+
+
 def test_no_such_service_says_what_there_is():
     with pytest.raises(TopologyError, match='did you mean "shop"'):
         document("shp", services={"shop": {}})
