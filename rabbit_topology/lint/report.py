@@ -96,16 +96,23 @@ def _line(located: Located) -> str:
     return f"{where}: {finding.severity}: {finding.problem} [{finding.rule.name}]"
 
 
-def _annotation(located: Located) -> str:
-    finding, place = located.finding, located.place
+def workflow_command(located: Located, title: str, message: str) -> str:
+    """Return the line by which GitHub's runner shows a message beside the line of a file."""
+    place = located.place
     properties = {
         "file": located.file,
         "line": str(place.line),
         "col": str(place.column),
-        "title": f"{finding.rule.name}: {finding.problem.path}",
+        "title": title,
     }
     stated = ",".join(f"{key}={_escaped(value, ':,')}" for key, value in properties.items())
-    return f"::{_ANNOTATIONS[finding.severity]} {stated}::{_escaped(str(finding.problem))}"
+    return f"::{_ANNOTATIONS[located.finding.severity]} {stated}::{_escaped(message)}"
+
+
+def _annotation(located: Located) -> str:
+    finding = located.finding
+    title = f"{finding.rule.name}: {finding.problem.path}"
+    return workflow_command(located, title, str(finding.problem))
 
 
 def _escaped(text: str, more: str = "") -> str:

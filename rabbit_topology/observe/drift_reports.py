@@ -1,7 +1,5 @@
 """
 A drift in words: for a terminal, for programs, for code hosts and for pull requests.
-
-Source: "Workflow commands for GitHub Actions", GitHub documentation.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from typing import Any
 from rabbit_topology.errors import Problem
 from rabbit_topology.findings import Finding, Named, Severity
 from rabbit_topology.lint.files import Located
+from rabbit_topology.lint.report import workflow_command
 from rabbit_topology.observe.drift import Drift, Report, State
 from rabbit_topology.observe.printable import printable
 
@@ -137,8 +136,7 @@ def findings(report: Report) -> list[Finding]:
 
 def workflow_commands(located: Sequence[Located]) -> Iterator[str]:
     """Yield workflow commands, with which GitHub shows findings beside the lines of a file."""
-    levels = {Severity.ERROR: "error", Severity.WARNING: "warning", Severity.NOTE: "notice"}
-    left = dict.fromkeys(levels, _ANNOTATIONS)
+    left = dict.fromkeys(Severity, _ANNOTATIONS)
     for one in located:
         if one.finding.silenced is not None:
             continue
@@ -147,9 +145,7 @@ def workflow_commands(located: Sequence[Located]) -> Iterator[str]:
             continue
         left[severity] -= 1
         problem = one.finding.problem
-        where = f"file={_property(one.file)},line={one.place.line},col={one.place.column}"
-        place = f"{where},title={_property(problem.value)}"
-        yield f"::{levels[severity]} {place}::{_message(f'{problem.rule}; {problem.fix}')}"
+        yield workflow_command(one, problem.value, f"{problem.rule}; {problem.fix}")
 
 
 def markdown(report: Report, name: str) -> str:
@@ -214,11 +210,3 @@ def _cell(told: str) -> str:
     for character in "\\`*_[]|@~":
         plain = plain.replace(character, f"&#{ord(character)};")
     return plain
-
-
-def _message(told: str) -> str:
-    return told.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(told: str) -> str:
-    return _message(told).replace(":", "%3A").replace(",", "%2C")

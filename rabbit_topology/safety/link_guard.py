@@ -25,7 +25,7 @@ _STATISTICS_SECONDS = 6.0
 
 @dataclass(kw_only=True)
 class LinkGuard:
-    """Judges for one vhost: create one with its `Safety`."""
+    """Judges for one vhost: create one with its guard."""
 
     topology: Topology
     settings: SafetySettings
