@@ -11,12 +11,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import yaml
 
 from rabbit_topology.adopt import operator, terraform
 from rabbit_topology.broker.management import Management, NotFoundError
+from rabbit_topology.compiler.whereabouts import vhost_named
 from rabbit_topology.config.words import show
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import DEFAULT_VHOST
@@ -269,13 +270,11 @@ def shovelled(within: Mapping[str, Mapping[str, Iterable[Listed]]]) -> set[tuple
     return queues
 
 
-def _vhosts_within(uri: object, own: str) -> tuple[str, ...]:
+def _vhosts_within(uri: object, own: str) -> set[str]:
     """Return the vhosts that a URI without a host may be of; none of one with a host."""
-    parts = urlsplit(str(uri))
-    if parts.hostname:
-        return ()
-    named = unquote(parts.path.removeprefix("/"))
-    return (named,) if named else (DEFAULT_VHOST, own)
+    if urlsplit(str(uri)).hostname:
+        return set()
+    return {vhost_named(str(uri), default) for default in (DEFAULT_VHOST, own)}
 
 
 def _if_there(management: Management, path: str) -> list[Listed]:

@@ -117,13 +117,11 @@ def kept(topology: Topology) -> retained.Kept:
     if not start:
         return retained.Kept()
     whole = Context(written=topology, whole=topology, version=None)
-    targets = {
-        name: settings.get("dead-letter-exchange") for name, settings in whole.settings.items()
-    }
+    targets = {name: retained.DeadLetters.of(settings) for name, settings in whole.settings.items()}
     graph = retained.Graph(
         routes=list(topology.routes()),
         alternates=whole.alternates,
-        dead_letters={name: str(target) for name, target in targets.items() if target},
+        dead_letters={name: target for name, target in targets.items() if target},
     )
     may_go = {
         name for name, queue in topology.queues.items() if queue.on_delete is OnDelete.DISCARD

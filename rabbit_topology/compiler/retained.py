@@ -3,7 +3,8 @@ What has to stay on a broker with a queue that stays: its ways in, and its way f
 
 In are the bindings of the queue, the exchanges that they come from, and whatever leads to those:
 bindings between exchanges and alternate exchanges. Out is the exchange that the queue dead-letters
-to, with all that this leads to, queues included, which have a way for dead letters themselves.
+to, with all that this leads to, or the queue that the default exchange leads to. Those queues stay
+as well, and have a way for dead letters themselves.
 
 Asked of a topology this tells what the engine must not delete; asked of what a broker has it tells
 whether something that leaves the config may go.
@@ -15,9 +16,30 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple, Self
 
 from rabbit_topology.compiler.names import route_key
 from rabbit_topology.model import OnDelete, Route, Topology
+
+
+class DeadLetters(NamedTuple):
+    """Where a queue's dead letters go."""
+
+    exchange: str
+    """Empty: the default exchange."""
+    routing_key: str | None = None
+    """None: that of each message."""
+
+    @classmethod
+    def of(cls, settings: Mapping[str, object]) -> Self | None:
+        """Return what settings say, named as policies name them; None without a target."""
+        exchange, key = settings.get("dead-letter-exchange"), settings.get(_KEY)
+        if not isinstance(exchange, str):
+            return None
+        return cls(exchange, key if isinstance(key, str) else None)
+
+
+_KEY = "dead-letter-routing-key"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,8 +49,8 @@ class Graph:
     routes: Iterable[Route]
     alternates: Mapping[str, str]
     """By exchange that has one, its alternate exchange."""
-    dead_letters: Mapping[str, str]
-    """By queue that dead-letters, the exchange that it dead-letters to."""
+    dead_letters: Mapping[str, DeadLetters]
+    """By queue that dead-letters."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +125,10 @@ class _Search:
                 name = queues.pop()
                 target = self.graph.dead_letters.get(name)
                 if name not in self.queues and target is not None:
-                    exchanges.append(target)
+                    if target.exchange:
+                        exchanges.append(target.exchange)
+                    elif target.routing_key and target.routing_key not in self.may_go:
+                        queues.append(target.routing_key)
                 self.queues.add(name)
                 continue
             exchange = exchanges.pop()

@@ -5,10 +5,14 @@ How problems show what the user wrote, and what they may have meant.
 from __future__ import annotations
 
 import json
+import re
 from bisect import bisect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from functools import cached_property
+from typing import Any
+
+from rabbit_topology.model import SECRETS
 
 _LISTED = 10
 """Names that a fix lists, of all that there are to choose."""
@@ -75,7 +79,27 @@ NOT_SHOWN = "[not shown]"
 """Stands for a value that is secret, or may be."""
 
 
+_CREDENTIALS = re.compile(r"://[^\s\"']*@")
+"""What stands before the host in a URI."""
+
+
+def without_secrets(value: Any) -> Any:
+    """Return a value without passwords: in URIs, and under keys that are for secrets."""
+    match value:
+        case str():
+            return _CREDENTIALS.sub(f"://{NOT_SHOWN}@", value)
+        case Mapping():
+            return {
+                key: NOT_SHOWN if key in SECRETS else without_secrets(inner)
+                for key, inner in value.items()
+            }
+        case list() | tuple():
+            return [without_secrets(inner) for inner in value]
+        case _:
+            return value
+
+
 def show(value: object) -> str:
-    """Return a value as JSON, shortened to what fits on a line."""
-    text = json.dumps(value, ensure_ascii=False, default=str)
+    """Return a value as JSON without passwords, shortened to what fits on a line."""
+    text = json.dumps(without_secrets(value), ensure_ascii=False, default=str)
     return text if len(text) <= 80 else f"{text[:77]}..."

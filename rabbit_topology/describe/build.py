@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rabbit_topology.config.words import show
+from rabbit_topology.config.words import show, without_secrets
 from rabbit_topology.describe import groups, notes, services
 from rabbit_topology.describe.graph import Edge, EdgeKind, Graph, Key, Node, NodeKind, merged
-from rabbit_topology.describe.secrets import without_secrets
 from rabbit_topology.model import QueueType, Service
 from rabbit_topology.model.units import duration_text
 from rabbit_topology.routing.network import Network

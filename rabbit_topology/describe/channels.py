@@ -12,8 +12,8 @@ from collections.abc import Container, Iterable, Mapping
 from itertools import chain, count
 from typing import Any
 
+from rabbit_topology.config.words import without_secrets
 from rabbit_topology.describe.graph import Key
-from rabbit_topology.describe.secrets import without_secrets
 from rabbit_topology.model import BUILT_IN_EXCHANGE_TYPES
 from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.steps import Step

@@ -8,8 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from rabbit_topology.config.words import show
-from rabbit_topology.describe.secrets import without_secrets
+from rabbit_topology.config.words import show, without_secrets
 from rabbit_topology.model import Exchange, Queue
 from rabbit_topology.model.units import duration_text
 from rabbit_topology.routing.steps import Shape

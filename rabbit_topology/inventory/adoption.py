@@ -258,10 +258,10 @@ def _difference(key: str, before: Any, after: Any) -> Iterator[str]:
         for inner in {**after, **before}:
             yield from _difference(inner, before.get(inner), after.get(inner))
     elif before != after:
-        if "uri" in key:
-            yield f"{key}: another"  # it may hold a password
-        else:
-            yield f"{key}: {_shown(before)} -> {_shown(after)}"
+        shown = _shown(before), _shown(after)
+        # A URI may hold a password, anywhere; what differs may be what is not shown.
+        secret = "uri" in key or shown[0] == shown[1]
+        yield f"{key}: another" if secret else f"{key}: {shown[0]} -> {shown[1]}"
 
 
 def _user_differences(wanted_: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[str]:

@@ -4,9 +4,10 @@ Answers as JSON, for other programs: mappings and lists with plain values.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from rabbit_topology.config.words import without_secrets
 from rabbit_topology.routing.changes import Changes
 from rabbit_topology.routing.expectations import Failure
 from rabbit_topology.routing.keys import Part
@@ -238,14 +239,13 @@ def _hop(hop: Hop) -> _Json:
 
 
 def _step(step: Step) -> _Json:
-    arguments: Mapping[str, Any] = step.arguments
     return {
         "way": step.way.value,
         "source": step.source,
         "kind": step.kind,
         "destination": step.destination,
         "routing_key": step.routing_key,
-        "arguments": dict(arguments),
+        "arguments": without_secrets(step.arguments),
         "path": step.path,
     }
 

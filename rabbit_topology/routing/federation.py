@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
-from rabbit_topology.compiler import effective, regexes
+from rabbit_topology.compiler import effective, regexes, whereabouts
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.errors import path
 from rabbit_topology.model import Broker, QueueType
-from rabbit_topology.routing import whereabouts
 from rabbit_topology.routing.headers import X_MATCH
 from rabbit_topology.routing.links import Carrier, Link, Place
 from rabbit_topology.routing.steps import Kind, Step, Way
@@ -49,7 +48,7 @@ class _Downstream:
     def __init__(self, networks: Mapping[str, Network], network: Network, broker: Broker) -> None:
         self._networks = networks
         self._network = network
-        self._broker = broker
+        self._addresses = whereabouts.addresses(broker)
         self._upstreams = network.context.written.federation_upstreams
 
     def links(self) -> Iterator[Link]:
@@ -101,7 +100,7 @@ class _Downstream:
         described = self._upstreams.get(upstream)
         if described is None:
             return replace(link, unknown=f"no upstream {upstream} is declared")
-        there = whereabouts.of(described.uri, self._broker, vhost)
+        there = whereabouts.of(described.uri, self._addresses, vhost)
         if there.vhost is None:
             return replace(link, unknown=there.unknown)
         if there.vhost not in self._networks:

@@ -11,6 +11,7 @@ from io import StringIO
 from rich.console import Console
 from rich.tree import Tree
 
+from rabbit_topology.config.words import without_secrets
 from rabbit_topology.routing.steps import Step, Way
 
 WIDTH = 100
@@ -59,8 +60,8 @@ def key(routing_key: str) -> str:
 
 
 def as_json(value: object) -> str:
-    """Return a value as JSON."""
-    return json.dumps(value, ensure_ascii=False)
+    """Return a value as JSON, without passwords."""
+    return json.dumps(without_secrets(value), ensure_ascii=False)
 
 
 def listed(names: Iterable[str]) -> str:

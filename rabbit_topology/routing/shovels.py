@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from rabbit_topology.compiler import whereabouts
 from rabbit_topology.errors import path
 from rabbit_topology.model import DEFAULT_VHOST, Broker, Protocol, QueueType, Shovel
-from rabbit_topology.routing import whereabouts
 from rabbit_topology.routing.links import Carrier, Link, Place
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def taps(networks: Mapping[str, Network], links: Iterable[Link]) -> None:
 class _Shovel:
     def __init__(self, networks: Mapping[str, Network], broker: Broker, shovel: Shovel) -> None:
         self._networks = networks
-        self._broker = broker
+        self._addresses = whereabouts.addresses(broker)
         self._shovel = shovel
         self._unknown: list[str] = []
 
@@ -111,7 +111,7 @@ class _Shovel:
 
     def _vhost(self, uri: str, protocol: Protocol | None) -> str | None:
         local = protocol is Protocol.LOCAL
-        there = whereabouts.of(uri, self._broker, DEFAULT_VHOST, local=local)
+        there = whereabouts.of(uri, self._addresses, DEFAULT_VHOST, local=local)
         if there.vhost is None:
             self._unknown.append(there.unknown)
         elif there.vhost not in self._networks:

@@ -194,7 +194,7 @@ class Destruction:
             if one.topology.federation_upstreams
             for link in federation.running_links(self.access, one.topology.vhost)
             if link.upstream in one.topology.federation_upstreams
-            and links.vhost_here(self.access, link.uri) == self.topology.vhost
+            and links.vhost_here(self.access, link.uri, one.topology.vhost) == self.topology.vhost
         }
 
     def _others_error(self, others: Iterable[tuple[str, str]]) -> BrokerError:

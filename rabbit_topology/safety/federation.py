@@ -13,14 +13,13 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler import effective
 from rabbit_topology.compiler.effective import Applicable, Index, Target
+from rabbit_topology.compiler.whereabouts import vhost_named
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages.queue import BrokerQueue
-from rabbit_topology.model import DEFAULT_VHOST
 from rabbit_topology.safety.links import ACCEPT, SETTLING_SECONDS, listed, told, vhost_here
 
 _STILL_SECONDS = 2.0
@@ -42,19 +41,13 @@ class Link:
 
         Source: upstream_queue_name/3 of rabbit_federation_exchange_link.
         """
-        there = vhost_of(self.uri)
+        there = vhost_named(self.uri, vhost)
         cluster = access.management.get("/cluster-name")["name"]
         if there != vhost:
             down = f":{vhost}:{self.exchange}"
         else:
             down = "" if self.exchange == self.upstream_exchange else f":{self.exchange}"
         return f"federation: {self.upstream_exchange} -> {cluster}{down}"
-
-
-def vhost_of(uri: str) -> str:
-    """Return the vhost that a URI names, on whatever broker."""
-    path = urlsplit(uri).path
-    return unquote(path[1:]) if path else DEFAULT_VHOST
 
 
 def running_links(access: Access, vhost: str) -> list[Link]:
@@ -131,7 +124,7 @@ def check_links(
 
 
 def _held(access: Access, vhost: str, link: Link) -> int | None:
-    there = vhost_here(access, link.uri)
+    there = vhost_here(access, link.uri, vhost)
     if there is None:
         return None
     state = BrokerQueue(access, there, link.buffer(access, vhost)).state()

@@ -4,7 +4,7 @@ What a broker has for queues that are in the config no longer, and were to be re
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from rabbit_topology.broker.access import Access
@@ -15,7 +15,7 @@ from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import Route
 
-_ALTERNATE, _TARGET = "alternate-exchange", "dead-letter-exchange"
+_ALTERNATE = "alternate-exchange"
 
 
 def kept(access: Access, vhost: str, known: Container[str]) -> retained.Kept:
@@ -32,8 +32,16 @@ def kept(access: Access, vhost: str, known: Container[str]) -> retained.Kept:
         return retained.Kept()
     graph = retained.Graph(
         routes=[one for binding in bindings if (one := route(binding)).source],
-        alternates=_named(access, vhost, exchanges, "exchanges", _ALTERNATE),
-        dead_letters=_named(access, vhost, queues, "queues", _TARGET),
+        alternates={
+            name: settings[_ALTERNATE]
+            for name, settings in _settings(access, vhost, exchanges, "exchanges")
+            if isinstance(settings.get(_ALTERNATE), str)
+        },
+        dead_letters={
+            name: target
+            for name, settings in _settings(access, vhost, queues, "queues")
+            if (target := retained.DeadLetters.of(settings))
+        },
     )
     return retained.kept(graph, [queue["name"] for queue in queues if queue["name"] not in known])
 
@@ -56,20 +64,17 @@ def _listed(access: Access, kind: str, vhost: str) -> list[dict[str, Any]]:
     ]
 
 
-def _named(
-    access: Access, vhost: str, listed: list[dict[str, Any]], kind: str, key: str
-) -> dict[str, str]:
-    """Return the exchange that each object may name in a setting, by argument or by policy."""
+def _settings(
+    access: Access, vhost: str, listed: list[dict[str, Any]], kind: str
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield by name all that may apply to each object, by arguments and by policies."""
     rules = access.rules(vhost)
-    stated: dict[str, str] = {}
     for described in listed:
         type_ = QueueState(described).type if kind == "queues" else None
         target = Target(kind=kind, name=described["name"], type=type_)
         for one in rules:
             for settings in one.possible(target, described.get("arguments", {})):
-                if isinstance(settings.get(key), str):
-                    stated[described["name"]] = settings[key]
-    return stated
+                yield described["name"], settings
 
 
 def route(binding: Mapping[str, Any]) -> Route:

@@ -11,16 +11,15 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import NotFoundError
+from rabbit_topology.compiler import whereabouts
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages.queue import TOTALS
 from rabbit_topology.model import DEFAULT_VHOST
 
-_PORTS = {"amqp": 5672, "amqps": 5671}
-_LOOPBACK = {"127.0.0.1": "localhost", "::1": "localhost"}
 _OWN_QUEUE = ("/exchange/", "/topic/")
 """What AMQP 1.0 addresses begin with that a broker answers with a queue of the reader's own."""
 
@@ -68,19 +67,12 @@ class Source:
         return self.queue
 
 
-def vhost_here(access: Access, uri: str) -> str | None:
-    """Return the vhost of this broker that a URI names, None if it may be another broker's."""
-    parts = urlsplit(uri)
-    if parts.hostname:
-        port = parts.port or _PORTS.get(parts.scheme, 0)
-        own = {(_host(one.host), one.port) for one in access.addresses}
-        if (_host(parts.hostname), port) not in own:
-            return None
-    return unquote(parts.path[1:]) if parts.path else DEFAULT_VHOST
+def vhost_here(access: Access, uri: str, default: str = DEFAULT_VHOST) -> str | None:
+    """Return the vhost of this broker that a URI leads to, None if it may be another broker's.
 
-
-def _host(name: str) -> str:
-    return _LOOPBACK.get(name, name.lower())
+    Without a path it is ``default``: for a shovel `/`, for a link the vhost that it is in.
+    """
+    return whereabouts.of(uri, access.addresses, default).vhost
 
 
 def readers(access: Access, sources: Sequence[Source], vhost: str, queue: str) -> int:

@@ -4,23 +4,49 @@ Engine and brokers for the integration tests: built or unpacked at first use, st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from tests.support.stacks import Stack, start_once
+from tests.support.versions import VERSIONS, in_turn
 from toolchain import engine
 from toolchain.broker import Broker
 
-VERSIONS = ("3.10", "4.0", "newest")
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--versions",
+        choices=("in-turn", "all"),
+        default="in-turn",
+        help="run what is for several versions of RabbitMQ on one of them, in turn, or on all",
+    )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.integration)
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(
+    config: pytest.Config, items: list[pytest.Item]
+) -> Iterator[None]:
+    ours = [item for item in items if Path(__file__).parent in item.path.parents]
+    for item in ours:
+        item.add_marker(pytest.mark.integration)
+    yield  # to what chooses by marker and name
+    if config.getoption("--versions", default="in-turn") == "in-turn":
+        kept = [item for item in items if item in ours]
+        chosen = in_turn([_case(item) for item in kept])
+        left_out = {item for item, runs in zip(kept, chosen, strict=True) if not runs}
+        config.hook.pytest_deselected(items=[item for item in items if item in left_out])
+        items[:] = [item for item in items if item not in left_out]
+
+
+def _case(item: pytest.Item) -> tuple[Hashable, str | None]:
+    """Return what is tested, and on which version if it says so."""
+    name, _, parameters = item.nodeid.partition("[")
+    parts = parameters.rstrip("]").split("-")
+    version = next((part for part in parts if part in VERSIONS), None)
+    return (name, *(part for part in parts if part not in VERSIONS)), version
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,6 @@ from yarl import URL
 
 from rabbit_topology import ProofError, parse, proof
 from rabbit_topology.broker.management import NotFoundError
-from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     Result,
     Stack,
@@ -35,6 +34,7 @@ from tests.support.stacks import (
     untouched,
     wait_for,
 )
+from tests.support.versions import VERSIONS
 from toolchain.broker import Broker
 from toolchain.ports import free_ports
 

@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 
 from rabbit_topology.compiler.urls import Address
-from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     Result,
     Stack,
@@ -24,6 +23,7 @@ from tests.support.stacks import (
     untouched,
     wanted,
 )
+from tests.support.versions import VERSIONS
 from toolchain.broker import Broker
 from toolchain.ports import free_ports
 

@@ -21,9 +21,9 @@ from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import Queue, QueueType, Topology
 from rabbit_topology.safety import recovery
 from rabbit_topology.safety.queue_replacement import QueueReplacement
-from tests.integration.conftest import VERSIONS
 from tests.support.clients import Consumer, Publisher
 from tests.support.stacks import access_to, connect, drain, fill, held, management, wait_for
+from tests.support.versions import VERSIONS
 from toolchain.broker import Broker
 
 TYPES = (QueueType.CLASSIC, QueueType.QUORUM)

@@ -18,7 +18,6 @@ from rabbit_topology.compiler.urls import parse_host
 from rabbit_topology.messages.contents import Contents
 from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import QueueType
-from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     PATIENCE_SECONDS,
     Stack,
@@ -27,6 +26,7 @@ from tests.support.stacks import (
     read_stream,
     wait_for,
 )
+from tests.support.versions import VERSIONS
 
 VHOST = "patterns"
 TOPOLOGY: dict[str, Any] = {

@@ -16,7 +16,6 @@ from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import OnDelete, Queue, QueueType, Topology
 from rabbit_topology.safety import recovery
 from rabbit_topology.safety.queue_replacement import QueueReplacement
-from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     Stack,
     access_to,
@@ -27,6 +26,7 @@ from tests.support.stacks import (
     wait_for,
     wanted,
 )
+from tests.support.versions import VERSIONS
 from toolchain.broker import Broker
 
 NOTE = "exchange-delete-in-progress"

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from tests.integration.conftest import VERSIONS
 from tests.support.clients import Consumer, Publisher
 from tests.support.stacks import Stack, held, wait_for, wanted
+from tests.support.versions import VERSIONS
 from toolchain.broker import Broker
 
 CLASSIC, QUORUM = {"x-queue-type": "classic"}, {"x-queue-type": "quorum"}

@@ -27,7 +27,6 @@ from rabbit_topology.safety import recovery, stand_ins
 from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
 from rabbit_topology.safety.queue_replacement import QueueReplacement
 from rabbit_topology.safety.replacement import ROUTED_SECONDS
-from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     Stack,
     access_to,
@@ -40,6 +39,7 @@ from tests.support.stacks import (
     wait_for,
     wanted,
 )
+from tests.support.versions import VERSIONS
 from toolchain.broker import Broker
 from toolchain.ports import free_ports
 

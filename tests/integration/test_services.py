@@ -27,7 +27,6 @@ from pika.exceptions import (
 )
 from yarl import URL
 
-from tests.integration.conftest import VERSIONS
 from tests.support.stacks import (
     PATIENCE_SECONDS,
     Stack,
@@ -36,6 +35,7 @@ from tests.support.stacks import (
     management,
     read_stream,
 )
+from tests.support.versions import VERSIONS
 from toolchain.broker import Broker
 
 SEED = "a seed of the tests"

@@ -13,12 +13,12 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from tests.integration.conftest import VERSIONS
 from tests.safety.messages import Publication
 from tests.safety.results import Results
 from tests.safety.scenarios import Outcome, Scale
 from tests.safety.traffic import Consumption, Traffic, amqp_urls
 from tests.support.stacks import Stack, command, definitions, management
+from tests.support.versions import VERSIONS
 from toolchain.broker import Broker
 
 LIVE = 8

@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.integration.conftest import VERSIONS
 from tests.safety import scenarios, settled
 from tests.safety.killing import (
     Moment,
@@ -33,6 +32,7 @@ from tests.safety.results import Results
 from tests.safety.scenarios import FULL, Load, Scale, changes, config, traffic
 from tests.safety.traffic import Publication
 from tests.support.stacks import Stack, connect
+from tests.support.versions import VERSIONS
 from toolchain import engine
 from toolchain.broker import Broker
 

@@ -7,8 +7,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from rabbit_topology.config.words import without_secrets
 from rabbit_topology.describe.notes import size_text
-from rabbit_topology.describe.secrets import without_secrets
 from rabbit_topology.model.units import duration_text
 
 _TIMES = frozenset({"message-ttl", "expires", "consumer-timeout"})

@@ -103,6 +103,35 @@ def test_the_way_for_dead_letters_stays_however_it_is_said(way):
     )
 
 
+BY_NAME = {"dead-letter-exchange": "", "dead-letter-routing-key": "dead"}
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"arguments": {f"x-{key}": value for key, value in BY_NAME.items()}},
+        {"policies": {"p": {"pattern": "^q$", "apply_to": "queues", "definition": BY_NAME}}},
+    ],
+)
+def test_the_queue_that_dead_letters_go_to_by_its_name_stays(way):
+    queues = {
+        "q": {**RETAIN, "type": "classic", "arguments": way.get("arguments", {})},
+        "dead": {"dead_letter": {"exchange": "dlx"}},
+        "later": {},
+        "other": {},
+    }
+    bindings = [{"source": "dlx", "queue": "later"}]
+    topology = {
+        "exchanges": {"dlx": {}},
+        "queues": queues,
+        "bindings": bindings,
+        "policies": way.get("policies", {}),
+    }
+    assert staying(topology) == ({"q", "dead", "later"}, {"dlx"}, {("dlx", "later")})
+    queues["dead"] = {"on_delete": "discard"}
+    assert staying(topology) == ({"q"}, set(), set())
+
+
 def test_an_alternate_exchange_is_a_way_in():
     topology = {
         "exchanges": {"e": {"alternate": "rest"}, "rest": {"type": "fanout"}},

@@ -23,6 +23,20 @@ def test_a_value_is_shown_as_json_of_80_characters_at_most(value, text):
     assert len(text) <= 80
 
 
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("amqp://u:secret@h/v", '"amqp://[not shown]@h/v"'),
+        ({"a": ["amqp://u:secret@h", 1]}, '{"a": ["amqp://[not shown]@h", 1]}'),
+        ({"password": "secret"}, '{"password": "[not shown]"}'),
+        ("amqp://h/v", '"amqp://h/v"'),
+        ("me@example.com", '"me@example.com"'),
+    ],
+)
+def test_no_password_is_shown(value, text):
+    assert show(value) == text
+
+
 def test_what_json_does_not_know_is_shown_as_text():
     assert show(1j) == '"1j"'
 

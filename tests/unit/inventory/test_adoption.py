@@ -95,6 +95,14 @@ def test_a_queue_without_a_type_is_a_classic_one(differences, arguments):
     assert differences(one, in_vhost(queues=[there])) == ["x-max-priority: 3 -> none"]
 
 
+def test_passwords_within_arguments_are_not_shown(differences):
+    one = wanted("queue", queues={"q": {"type": "classic", "arguments": {"x": "a://u:mine@h"}}})
+    there = {"name": "q", "durable": True, "auto_delete": False, "arguments": {}}
+    assert differences(one, in_vhost(queues=[there])) == ['x: none -> "a://[not shown]@h"']
+    there["arguments"] = {"x": "a://u:theirs@h"}
+    assert differences(one, in_vhost(queues=[there])) == ["x: another"]
+
+
 def test_what_a_parameter_leaves_out_is_what_the_broker_takes_then(differences):
     uri = "amqp://user:secret@there"
     said = {

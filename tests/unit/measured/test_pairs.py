@@ -12,13 +12,13 @@ from unittest.mock import Mock
 
 import pytest
 
-from tests.integration.conftest import VERSIONS
 from tests.safety import scenarios, test_safety
 from tests.safety.killing import Moment, exchange_boundaries, queue_boundaries
 from tests.safety.pairs import Case, covering, in_turn, pairs
 from tests.safety.parts import PARTS, part_of
 from tests.safety.scenarios import FAST, FULL
 from tests.support.repository import ROOT
+from tests.support.versions import VERSIONS
 
 FACTORS = (("a", "b", "c"), range(17), (True, False), (True, False))
 

@@ -36,10 +36,30 @@ ACCESS = Access.connect(
         ("amqp://127.0.0.1:5673/v", None),
         ("amqps://127.0.0.1/v", None),
         ("amqp://elsewhere/v", None),
+        ("encrypted:abc", None),
+        ("amqp://[broken", None),
     ],
 )
 def test_a_uri_names_this_broker_or_may_name_another(uri: str, vhost: str | None) -> None:
     assert links.vhost_here(ACCESS, uri) == vhost
+
+
+def test_without_a_path_a_uri_means_the_vhost_of_the_link_or_the_default_one_to_a_shovel() -> None:
+    assert links.vhost_here(ACCESS, "amqp://localhost") == "/"
+    assert links.vhost_here(ACCESS, "amqp://localhost", "v") == "v"
+    assert links.vhost_here(ACCESS, "amqp://localhost/other", "v") == "other"
+
+
+def test_the_buffer_of_a_link_to_its_own_vhost_is_named_without_it(mocker: MockerFixture) -> None:
+    access = mocker.Mock()
+    access.management.get.return_value = {"name": "cluster"}
+
+    def buffer(uri: str) -> str:
+        link = Link(upstream="u", exchange="e", uri=uri, upstream_exchange="there")
+        return link.buffer(access, "v")
+
+    assert buffer("amqp://") == buffer("amqp:///v") == "federation: there -> cluster:e"
+    assert buffer("amqp:///w") == "federation: there -> cluster:v:e"
 
 
 @pytest.mark.parametrize(

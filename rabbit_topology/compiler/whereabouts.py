@@ -6,10 +6,11 @@ Source: "URI Specification", "URI Query Parameters", RabbitMQ documentation; `am
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
-from rabbit_topology.compiler.urls import AMQP_PORT, AMQPS_PORT, parse_host
+from rabbit_topology.compiler.urls import AMQP_PORT, AMQPS_PORT, Address, parse_host
 from rabbit_topology.model import Broker
 
 _PORTS = {"amqp": AMQP_PORT, "amqps": AMQPS_PORT}
@@ -30,13 +31,14 @@ AWAY = (
 )
 
 
-def of(uri: str, broker: Broker, default: str, *, local: bool = False) -> Whereabouts:
+def of(uri: str, own: Iterable[Address], default: str, *, local: bool = False) -> Whereabouts:
     """Return where a URI leads.
 
     Args:
         uri: Perhaps without a host, which is this broker; perhaps encrypted.
-        broker: How the broker is reached.
-        default: The vhost that a URI without a path means.
+        own: This broker's addresses.
+        default: The vhost that a URI without a path means: `/` to a shovel, the vhost of the
+            federated exchange or queue to a link.
         local: It is read by a shovel that opens no connection, whatever the host.
     """
     try:
@@ -46,22 +48,27 @@ def of(uri: str, broker: Broker, default: str, *, local: bool = False) -> Wherea
         return Whereabouts(unknown="its URI is none that can be read")
     if parts.scheme not in _PORTS:
         return Whereabouts(unknown="its URI is encrypted, or none of AMQP")
-    if host and not local and (_named(host), port) not in _own(broker):
+    if host and not local and (_named(host), port) not in {(_named(a.host), a.port) for a in own}:
         return Whereabouts(unknown=AWAY)
-    return Whereabouts(vhost=unquote(parts.path[1:]) if parts.path else default)
+    return Whereabouts(vhost=vhost_named(uri, default))
 
 
-def _own(broker: Broker) -> set[tuple[str, int]]:
+def vhost_named(uri: str, default: str) -> str:
+    """Return the vhost that a URI names, on whatever broker, and ``default`` if it names none."""
+    path = urlsplit(uri).path
+    return unquote(path[1:]) if path else default
+
+
+def addresses(broker: Broker) -> list[Address]:
     """Return the addresses of the broker: without hosts, what a URI on its own machine names."""
     tls = bool(broker.tls)
-    addresses = set()
+    known = []
     for host in broker.hosts or ("localhost",):
         try:
-            address = parse_host(host, tls=tls)
+            known.append(parse_host(host, tls=tls))
         except ValueError:  # a rule says so
             continue
-        addresses.add((_named(address.host), address.port))
-    return addresses
+    return known
 
 
 def _named(host: str) -> str:
