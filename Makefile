@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # Integration tests wait for brokers most of the time: so many run side by side.
 LANES ?= 4
+# What is for several versions of RabbitMQ runs on one of them, in turn; or on all.
+VERSIONS ?= in-turn
 BIN := .venv/bin
 VENV := .venv/.ready
 
@@ -22,9 +24,9 @@ test: lint types unit integration  ## everything
 unit: $(VENV)  ## pure and mocked tests: seconds, no network
 	$(BIN)/python -m pytest -m "not integration"
 
-integration: $(VENV)  ## the real engine and real brokers; LANES=1 for one test at a time
-	$(BIN)/python -m pytest tests/integration -m integration -v -n $(LANES) --dist loadgroup
-	$(BIN)/python -m pytest tests/safety -m integration -v
+integration: $(VENV)  ## the real engine and real brokers; VERSIONS=all for each test on all; LANES=1 for one at a time
+	$(BIN)/python -m pytest tests/integration -m integration --versions=$(VERSIONS) -v --instafail -n $(LANES) --dist loadgroup
+	$(BIN)/python -m pytest tests/safety -m integration -v --instafail
 
 safety: $(VENV)  ## every safety test on the full scale, in parts (PART=kills: one); writes docs/safety-results.md
 	$(BIN)/python -m tests.safety $(PART:%=--part=%)
