@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.stacks import Stack, start_once
-from tests.support.versions import VERSIONS, in_turn
+from tests.support.versions import VERSIONS, one_version_each
 from toolchain import engine
 from toolchain.broker import Broker
 
@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(
     yield  # to what chooses by marker and name
     if config.getoption("--versions", default="in-turn") == "in-turn":
         kept = [item for item in items if item in ours]
-        chosen = in_turn([_case(item) for item in kept])
+        chosen = one_version_each([_case(item) for item in kept])
         left_out = {item for item, runs in zip(kept, chosen, strict=True) if not runs}
         config.hook.pytest_deselected(items=[item for item in items if item in left_out])
         items[:] = [item for item in items if item not in left_out]
@@ -43,10 +43,10 @@ def pytest_collection_modifyitems(
 
 def _case(item: pytest.Item) -> tuple[Hashable, str | None]:
     """Return what is tested, and on which version if it says so."""
-    name, _, parameters = item.nodeid.partition("[")
+    name, _, parameters = item.name.partition("[")
     parts = parameters.rstrip("]").split("-")
     version = next((part for part in parts if part in VERSIONS), None)
-    return (name, *(part for part in parts if part not in VERSIONS)), version
+    return (item.path, name, *(part for part in parts if part not in VERSIONS)), version
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,8 @@ class Scale:
     """Messages per second where a figure is about many messages."""
     replacements: int
     """In a row, under ``top_rate``."""
+    minimum_rate: float
+    """What comes of ``top_rate`` at least: a figure that is published, where it is measured."""
     kill_rate: float
     """Messages per second where runs and brokers are killed: one figure is then one kill."""
     at_rest: int
@@ -63,6 +65,7 @@ class Scale:
 FAST = Scale(
     rate=500,
     top_rate=3300,
+    minimum_rate=0,
     replacements=2,
     kill_rate=500,
     at_rest=10_000,
@@ -75,6 +78,7 @@ FAST = Scale(
 FULL = Scale(
     rate=1000,
     top_rate=3500,
+    minimum_rate=3000,
     replacements=20,
     kill_rate=500,
     at_rest=100_000,

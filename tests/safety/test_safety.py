@@ -36,13 +36,12 @@ from tests.support.versions import VERSIONS
 from toolchain import engine
 from toolchain.broker import Broker
 
-pytestmark = pytest.mark.safety
+# One after the other where others run beside: they have brokers in common.
+pytestmark = [pytest.mark.safety, pytest.mark.xdist_group("safety")]
 fast = pytest.mark.integration
 
 SEED = 20_251_124
 """Of all random moments; with the version it gives each its own."""
-
-MINIMUM_RATE = 3000
 
 STATISTICS_SECONDS = 12
 """In so long the broker's statistics know a rate."""
@@ -179,7 +178,7 @@ def test_replacements_in_a_row_lose_nothing(
     )
     results.change(stack.broker.version, "classic to quorum and back", outcome)
     assert outcome.report.sound
-    assert outcome.report.rate >= MINIMUM_RATE
+    assert outcome.report.rate >= scale.minimum_rate
 
 
 def test_replacements_on_a_cluster_lose_nothing_when_a_node_is_killed(

@@ -14,11 +14,12 @@ import pika
 import pytest
 
 from tests.safety.messages import Messages, differences, without_added
+from tests.safety.scenarios import Scale
 from tests.safety.traffic import Consumption, Publication, Traffic, amqp_urls
 from tests.support.stacks import connect
 from toolchain.broker import Broker
 
-MINIMUM_RATE = 3000
+pytestmark = pytest.mark.xdist_group("safety")
 
 _numbers = count(1)
 real_broker = pytest.mark.integration
@@ -86,13 +87,13 @@ def _relay(broker: Broker, source: str, target: str, passing: Any) -> Iterator[N
 
 @real_broker
 def test_an_undisturbed_queue_loses_nothing_at_the_rate_of_the_figures(
-    tmp_path: Path, broker_4_0: Broker, queue: str
+    tmp_path: Path, broker_4_0: Broker, queue: str, scale: Scale
 ) -> None:
-    with _traffic(tmp_path, broker_4_0, queue, rate=3300) as traffic:
+    with _traffic(tmp_path, broker_4_0, queue, rate=scale.top_rate) as traffic:
         traffic.flow(10_000)
         report = traffic.finish()
     print(report.table())
-    assert report.rate >= MINIMUM_RATE
+    assert report.rate >= scale.minimum_rate
     assert report.delivered == report.confirmed >= 10_000
     assert (report.lost, report.twice, report.out_of_order, report.returned) == (0, 0, 0, 0)
     assert not report.altered

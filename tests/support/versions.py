@@ -10,7 +10,7 @@ from collections.abc import Hashable, Sequence
 VERSIONS = ("3.10", "4.0", "newest")
 
 
-def in_turn(cases: Sequence[tuple[Hashable, str | None]]) -> list[bool]:
+def one_version_each(cases: Sequence[tuple[Hashable, str | None]]) -> list[bool]:
     """Return for each case whether it is chosen, so that all run once and all versions alike.
 
     A case is what is tested, and the version that it would be tested on. What is tested on several
