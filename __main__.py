@@ -5,10 +5,10 @@ The Pulumi program: one stack's config becomes a RabbitMQ topology, and its outp
 import pulumi
 
 from rabbit_topology import Topology
-from rabbit_topology.deploy import engine, pace, preflight, program
+from rabbit_topology.deploy import engine, preflight, program, sdk
 
 engine.listen()
-pace.start()
+sdk.start()
 access, args, stack = program.load()
 if preflight.check(access, args.topologies, stack, secret=program.is_secret()):
     preflight.recover(access, args.topologies)

@@ -24,7 +24,7 @@ class Severity(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Named:
+class RuleInfo:
     """What a finding says of the rule that it is against."""
 
     name: str
@@ -42,7 +42,7 @@ class Named:
 class Finding:
     """One thing that is against a rule."""
 
-    rule: Named
+    rule: RuleInfo
     severity: Severity
     problem: Problem
     silenced: str | None = None
@@ -50,7 +50,7 @@ class Finding:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Graded:
+class GradedProblem:
     """A problem whose severity depends on more than the rule: on the broker's version."""
 
     severity: Severity
@@ -58,11 +58,11 @@ class Graded:
 
 
 _Subject = TypeVar("_Subject")
-_Check = Callable[[_Subject], Iterable[Problem | Graded]]
+_Check = Callable[[_Subject], Iterable[Problem | GradedProblem]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule(Named, Generic[_Subject]):
+class Rule(RuleInfo, Generic[_Subject]):
     """A rule, and how to find what is against it in what it is about."""
 
     check: _Check[_Subject]
@@ -70,7 +70,7 @@ class Rule(Named, Generic[_Subject]):
     def find(self, subject: _Subject) -> Iterator[Finding]:
         """Yield what is against the rule."""
         for problem in self.check(subject):
-            if isinstance(problem, Graded):
+            if isinstance(problem, GradedProblem):
                 yield Finding(rule=self, severity=problem.severity, problem=problem.problem)
             else:
                 yield Finding(rule=self, severity=self.severity, problem=problem)

@@ -14,7 +14,7 @@ _READY_SECONDS = 120
 
 
 def available(timeout: float = 3) -> bool:
-    """Tell whether there is a `docker` whose engine answers within `timeout` seconds."""
+    """Return whether there is a `docker` whose engine answers within `timeout` seconds."""
     if not shutil.which("docker"):
         return False
     try:
@@ -62,7 +62,7 @@ def start(container: str, version: str, ports: tuple[int, int]) -> str:
 
 
 def running(container: str) -> bool:
-    """Tell whether the container runs."""
+    """Return whether the container runs."""
     done = _docker("inspect", "--format={{.State.Running}}", container)
     return done.stdout.strip() == "true"
 

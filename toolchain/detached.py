@@ -97,7 +97,7 @@ def read(state: Path) -> Record | None:
 
 
 def is_running(record: Record) -> bool:
-    """Tell whether all that the record names runs."""
+    """Return whether all that the record names runs."""
     if record.get("container"):
         return container.running(record["container"])
     return all(Process(one["pid"], one["start"]).alive() for one in record["processes"])

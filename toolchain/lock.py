@@ -28,7 +28,7 @@ def shared(path: Path) -> IO[bytes]:
 
 
 def is_free(path: Path) -> bool:
-    """Tell whether nobody holds the lock file, exclusively or shared."""
+    """Return whether nobody holds the lock file, exclusively or shared."""
     with path.open("ab") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -110,7 +110,7 @@ class Tests:
         return {test for at in range(mutant.first, mutant.last + 1) for test in lines.get(at, ())}
 
     def imported(self, mutant: Mutant) -> bool:
-        """Tell whether an import runs a mutant."""
+        """Return whether an import runs a mutant."""
         return "" in self._running(mutant)
 
     def of(self, mutant: Mutant) -> tuple[list[str], list[str]]:

@@ -65,7 +65,7 @@ class Node:
         return self.folder / "output"
 
     def alive(self) -> bool:
-        """Tell whether the node's process runs."""
+        """Return whether the node's process runs."""
         return self.process is not None and self.process.alive()
 
     def complaint(self, count: int = 20) -> str:

@@ -20,7 +20,7 @@ def free_ports(count: int, taken: Collection[int] = ()) -> list[int]:
 
 
 def is_free(port: int) -> bool:
-    """Tell whether a server can listen on the port."""
+    """Return whether a server can listen on the port."""
     with socket.socket() as probe:
         # As servers do: connections of an earlier server that still linger are no obstacle.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

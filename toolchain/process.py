@@ -36,7 +36,7 @@ class Process:
             return None
 
     def alive(self) -> bool:
-        """Tell whether it runs. A dead child of ours is reaped on the way."""
+        """Return whether it runs. A dead child of ours is reaped on the way."""
         result = _stat(self.pid)
         if result is None or result[1] != self.start:
             return False

@@ -92,7 +92,7 @@ def _section(path: str, shape: type[BaseModel]) -> Iterator[str]:
 def _type(annotation: Any) -> str:
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        kinds = {units.milliseconds: "duration", units.octets: "size"}
+        kinds = {units.milliseconds: "duration", units.parse_size: "size"}
         validators = (one.func for one in inner[1:] if isinstance(one, BeforeValidator))
         return next(
             (kinds[validator] for validator in validators if validator in kinds), None

@@ -182,7 +182,7 @@ class Access:
         return "/".join([f"/{kind}", *(quote(part, safe="") for part in (vhost, *names))])
 
     def exists(self, kind: str, vhost: str, name: str) -> bool:
-        """Tell whether there is such an object; ``kind`` is ``queues`` or ``exchanges``."""
+        """Return whether there is such an object; ``kind`` is ``queues`` or ``exchanges``."""
         try:
             self.management.get(f"{self.path(kind, vhost, name)}?disable_stats=true")
         except NotFoundError:
@@ -387,7 +387,7 @@ class Access:
 
     @contextmanager
     def marker(self, vhost: str) -> Iterator[str]:
-        """Have an exchange of the yielded name on the broker for a while.
+        """Keep an exchange of the yielded name on the broker for a while.
 
         It is made over AMQP, which proves that the management API is of the same broker; by the
         management API where AMQP does not answer.

@@ -54,7 +54,7 @@ def is_marker(name: str) -> bool:
 
 @contextmanager
 def over_amqp(connection: pika.BlockingConnection) -> Iterator[str]:
-    """Have a queue and an exchange of the yielded name on the broker for a while.
+    """Keep a queue and an exchange of the yielded name on the broker for a while.
 
     Raises:
         AMQPError: The broker refuses.
@@ -74,7 +74,7 @@ def over_amqp(connection: pika.BlockingConnection) -> Iterator[str]:
 
 @contextmanager
 def over_management(access: Access, vhost: str) -> Iterator[str]:
-    """Have an exchange of the yielded name on the broker for a while.
+    """Keep an exchange of the yielded name on the broker for a while.
 
     Raises:
         BrokerError: The broker refuses.

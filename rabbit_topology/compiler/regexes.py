@@ -70,7 +70,7 @@ def matches(pattern: str, name: str) -> bool | None:
 
 
 def is_anchored(pattern: str) -> bool:
-    """Tell whether a pattern says where a name begins, in each of its alternatives.
+    """Return whether a pattern says where a name begins, in each of its alternatives.
 
     One that matches everything does not need to.
     """

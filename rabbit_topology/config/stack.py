@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 from rabbit_topology.compiler import patterns
 from rabbit_topology.config import words
 from rabbit_topology.errors import ConfigError, Problem, path
-from rabbit_topology.findings import Finding, Named, Severity
+from rabbit_topology.findings import Finding, RuleInfo, Severity
 from rabbit_topology.model import (
     SECRETS,
     Broker,
@@ -42,7 +42,7 @@ SHORTEST = """
 _Model = TypeVar("_Model", bound=BaseModel)
 
 
-SHAPE = Named(
+SHAPE = RuleInfo(
     name="shape",
     reason="what is not understood is not deployed",
     page="the README, Config reference",

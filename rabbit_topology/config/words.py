@@ -26,7 +26,7 @@ _MISSPELT = 0.85
 """So alike are two names of which one is the other misspelt."""
 
 
-class Names(frozenset[str]):
+class NameIndex(frozenset[str]):
     """Names to choose from, ready to be asked for the closest to many that are wrong."""
 
     @cached_property
@@ -50,7 +50,7 @@ class Names(frozenset[str]):
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """Return ``did you mean "x"?`` for the closest of ``known``, or what there is to choose."""
-    names = known if isinstance(known, Names) else Names(known)
+    names = known if isinstance(known, NameIndex) else NameIndex(known)
     if close := names.close_to(name):
         return f"did you mean {json.dumps(close, ensure_ascii=False)}?"
     if not names:
@@ -59,7 +59,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f"known are: {', '.join(names.ordered[:_LISTED])}{more}"
 
 
-def misspelt(key: str, known: Names) -> str | None:
+def misspelt(key: str, known: NameIndex) -> str | None:
     """Return which of ``known`` a key is meant for; None if it is one itself, or none is.
 
     One may begin with ``x-`` where the other does not.

@@ -122,7 +122,7 @@ def load(text: str, name: str) -> Document:
 
 
 def is_secret(value: object) -> bool:
-    """Tell whether a value of a stack's config is an encrypted one: ``{secure: …}``."""
+    """Return whether a value of a stack's config is an encrypted one: ``{secure: …}``."""
     return isinstance(value, dict) and value.keys() == {_SECURE} and isinstance(value[_SECURE], str)
 
 

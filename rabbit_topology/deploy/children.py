@@ -92,7 +92,7 @@ class Children:
         return resource
 
     def has(self, kind: str, vhost: str, key: str) -> bool:
-        """Tell whether the component has such an object."""
+        """Return whether the component has such an object."""
         return (kind, vhost, key) in self._made
 
     def get(self, kind: str, vhost: str, key: str) -> pulumi.Resource | None:
@@ -100,7 +100,7 @@ class Children:
         return self._made.get((kind, vhost, key))
 
     async def is_registering(self, kind: str, vhost: str, key: str) -> bool:
-        """Tell whether the engine is not done with a resource of the component."""
+        """Return whether the engine is not done with a resource of the component."""
         resource = self._made.get((kind, vhost, key))
         if resource is None:
             return False

@@ -22,7 +22,7 @@ from rabbit_topology.deploy import inputs
 from rabbit_topology.deploy.children import Children
 from rabbit_topology.deploy.provider import Provider
 from rabbit_topology.errors import BrokerError, TopologyError
-from rabbit_topology.model import OnDelete, SafetySettings, Verdict
+from rabbit_topology.model import OnDelete, OnRefusal, SafetySettings
 from rabbit_topology.safety.run import Run
 
 _READ_TOO_EARLY = "ConsumerDetail"
@@ -43,7 +43,7 @@ class Guard(Protocol):
     """Decides for one vhost. All get the inputs that a resource was, or is, deployed with."""
 
     async def goes_with_vhost(self, type_: str, old: Inputs) -> bool:
-        """Tell whether a resource goes since its whole vhost is replaced; raise if it cannot."""
+        """Return whether a resource goes with its vhost, which is replaced; raise if it cannot."""
 
     async def before_vhost(self, old: Inputs) -> None:
         """Raise if the vhost cannot be deleted."""
@@ -226,7 +226,7 @@ class Hooks:
         await self._stays_elsewhere(args, args.old_inputs or {})
 
     async def _is_judged(self, args: pulumi.ResourceHookArgs, old: Inputs, guard: Guard) -> bool:
-        """Tell whether a deletion needs no further look, whatever it is that is deleted."""
+        """Return whether a deletion needs no further check, whatever is deleted."""
         if self.stays:
             kind = inputs.kind(args.type)
             if not await self._children.is_registering(kind, *inputs.identity(kind, old)):
@@ -334,7 +334,7 @@ def refuse(settings: SafetySettings, text: str) -> None:
     if not pulumi.runtime.is_dry_run():
         raise pulumi.RunError(text)
     foreseen = f"{text}; `pulumi up` will refuse"
-    if settings.preview is Verdict.ERROR:
+    if settings.preview is OnRefusal.ERROR:
         raise pulumi.RunError(foreseen)
     pulumi.warn(foreseen)
 

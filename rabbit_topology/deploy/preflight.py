@@ -15,7 +15,7 @@ from rabbit_topology.config.stack import Stack, hide
 from rabbit_topology.errors import BrokerError, ConfigError
 from rabbit_topology.findings import Finding, Severity
 from rabbit_topology.lint import check as lint
-from rabbit_topology.model import Topology, Verdict, versions
+from rabbit_topology.model import OnRefusal, Topology, versions
 from rabbit_topology.safety import recovery
 
 _NAMED = 3
@@ -107,7 +107,7 @@ def _check_addresses(access: Access, topologies: Sequence[Topology], stack: Stac
     try:
         silent = access.silent(topologies[0].vhost)
     except TwoBrokersError as error:
-        if not pulumi.runtime.is_dry_run() or stack.safety.preview is Verdict.ERROR:
+        if not pulumi.runtime.is_dry_run() or stack.safety.preview is OnRefusal.ERROR:
             raise
         pulumi.warn(f"{error}; `pulumi up` will refuse")
         return

@@ -85,5 +85,5 @@ def _object(key: str) -> object:
 
 
 def is_secret() -> bool:
-    """Tell whether the config holds encrypted values where problems would show them."""
+    """Return whether the config holds encrypted values where problems would show them."""
     return any(is_config_secret(f"{PROJECT}:{key}") for key in ("topology", "broker"))

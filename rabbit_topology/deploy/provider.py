@@ -78,7 +78,7 @@ class Provider:
                 raise
 
     async def begin(self) -> bool:
-        """Have the engine start the provider as it is configured now; return whether it answers.
+        """Make the engine start the provider as it is configured now; return whether it answers.
 
         It does so with the first resource. Where the program has none left, the engine would
         delete the last ones by what an earlier run had configured; and once the program has

@@ -13,7 +13,7 @@ from rabbit_topology.compiler.effective import Applicable, Index, Target
 from rabbit_topology.compiler.settings import Value, keys
 from rabbit_topology.config.words import show
 from rabbit_topology.errors import Problem, path
-from rabbit_topology.findings import Graded, Rule, Severity, advice
+from rabbit_topology.findings import GradedProblem, Rule, Severity, advice
 from rabbit_topology.model import Policy
 
 _TELLING = frozenset((*keys(value=Value.NUMBER), *keys(value=Value.NAME)))
@@ -99,7 +99,7 @@ def shadowed_policy(context: Context) -> Iterator[Problem]:
     "a policy with one key that a queue's type does not know does not apply to it at all, with "
     "none of its keys",
 )
-def policy_switched_off(context: Context) -> Iterator[Graded]:
+def policy_switched_off(context: Context) -> Iterator[GradedProblem]:
     """Yield keys of policies because of which queues that they match get nothing of them."""
     for kind in ("policies", "operator_policies"):
         index = Index(getattr(context.whole, kind), context.like)
@@ -114,7 +114,7 @@ def policy_switched_off(context: Context) -> Iterator[Graded]:
 
 def _switched_off(
     kind: str, name: str, key: str, policy: Applicable, targets: Sequence[tuple[Target, bool]]
-) -> Graded:
+) -> GradedProblem:
     queues = [path("topology", target.kind, target.name) for target, _ in targets]
     others = f" and {len(queues) - 1:,} more" if len(queues) > 1 else ""
     lost = "dead-letter-exchange" in policy.definition
@@ -131,7 +131,7 @@ def _switched_off(
         "leaves these queues out",
     )
     severity = Severity.ERROR if lost else Severity.WARNING
-    return Graded(severity=severity if certain else Severity.NOTE, problem=problem)
+    return GradedProblem(severity=severity if certain else Severity.NOTE, problem=problem)
 
 
 @advice(

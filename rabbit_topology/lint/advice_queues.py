@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 from rabbit_topology.compiler.context import Context, of_exchange, of_queue
 from rabbit_topology.compiler.settings import ALL
-from rabbit_topology.config.words import Names, misspelt, show, suggest
+from rabbit_topology.config.words import NameIndex, misspelt, show, suggest
 from rabbit_topology.errors import Problem, path
-from rabbit_topology.findings import Graded, Rule, Severity, advice
+from rabbit_topology.findings import GradedProblem, Rule, Severity, advice
 from rabbit_topology.lint.severities import denied
 from rabbit_topology.model import PREDECLARED_EXCHANGES, Queue, QueueType
 from rabbit_topology.model.units import duration_text
@@ -24,7 +24,7 @@ _CONSUMER_TIMEOUT = 30 * 60 * 1000
 _OF_TYPE = {f"x-{setting.key}": setting for setting in ALL if setting.arguments}
 """Arguments that queues of other types are refused with."""
 
-_ARGUMENTS = Names(f"x-{setting.key}" for setting in ALL)
+_ARGUMENTS = NameIndex(f"x-{setting.key}" for setting in ALL)
 
 _OF_CONSUMERS = frozenset(("x-priority", "x-stream-offset", "x-stream-filter", "x-credit"))
 
@@ -36,7 +36,7 @@ _OF_CONSUMERS = frozenset(("x-priority", "x-stream-offset", "x-stream-filter", "
     "from RabbitMQ 4.0 on a quorum queue drops a message that was returned 20 times",
 )
 def no_dead_letter(context: Context) -> Iterator[Problem]:
-    """Yield quorum queues without a dead-letter exchange, but those that are such a queue."""
+    """Yield quorum queues without a dead-letter exchange, except dead-letter queues."""
     kept = {
         route.destination
         for route in context.whole.routes()
@@ -99,7 +99,7 @@ def dangling_argument(context: Context) -> Iterator[Problem]:
 
     In a setting that is refused; an argument may have come with a queue that is older.
     """
-    known = Names({*context.whole.exchanges, *PREDECLARED_EXCHANGES})
+    known = NameIndex({*context.whole.exchanges, *PREDECLARED_EXCHANGES})
     for where, exchange in _dangling(context):
         yield Problem(
             path=where,
@@ -141,7 +141,7 @@ def _drops(where: str, value: object) -> Problem:
     "it is gone, with all it holds, when its node restarts; brokers deny it from RabbitMQ 4.3 on, "
     "or permit it in their configuration",
 )
-def transient_queue(context: Context) -> Iterator[Graded]:
+def transient_queue(context: Context) -> Iterator[GradedProblem]:
     """Yield queues that are neither durable nor exclusive: nothing here is exclusive.
 
     4.3.0 denies them unless told otherwise, 4.3.6 as Debian has it permits them: so only what the
@@ -159,7 +159,7 @@ def transient_queue(context: Context) -> Iterator[Graded]:
                 else "from 4.3 on brokers can refuse queues that are neither durable nor exclusive",
                 fix="leave `durable` out; `expires` removes a queue that nobody uses",
             )
-            yield Graded(severity=severity, problem=problem)
+            yield GradedProblem(severity=severity, problem=problem)
 
 
 @advice(
@@ -186,7 +186,7 @@ def transient_exchange(context: Context) -> Iterator[Problem]:
     "Queues",
     "the broker refuses a queue with an argument that is for other types only",
 )
-def argument_of_type(context: Context) -> Iterator[Graded]:
+def argument_of_type(context: Context) -> Iterator[GradedProblem]:
     """Yield arguments, as they are sent, that a queue's type does not know."""
     for name, queue in context.queues():
         for key in sorted(queue.arguments.keys() & _OF_TYPE.keys()):
@@ -201,7 +201,7 @@ def argument_of_type(context: Context) -> Iterator[Graded]:
                 fix=f"remove it, or write `type: {types[0]}`",
             )
             severity = denied(since, context.version) if since else Severity.ERROR
-            yield Graded(severity=severity, problem=problem)
+            yield GradedProblem(severity=severity, problem=problem)
 
 
 @advice(
@@ -248,7 +248,7 @@ def argument_of_consumers(context: Context) -> Iterator[Problem]:
     "Consumers",
     "from RabbitMQ 4.3 on only quorum queues have a consumer timeout",
 )
-def consumer_timeout_classic(context: Context) -> Iterator[Graded]:
+def consumer_timeout_classic(context: Context) -> Iterator[GradedProblem]:
     """Yield consumer timeouts of classic queues."""
     if context.version is not None and context.version < (4, 3):
         return
@@ -261,7 +261,9 @@ def consumer_timeout_classic(context: Context) -> Iterator[Graded]:
                 fix="remove it, or write `type: quorum`",
             )
             known = context.version is not None
-            yield Graded(severity=Severity.WARNING if known else Severity.NOTE, problem=problem)
+            yield GradedProblem(
+                severity=Severity.WARNING if known else Severity.NOTE, problem=problem
+            )
 
 
 @advice(

@@ -13,7 +13,7 @@ from rabbit_topology.compiler import regexes
 from rabbit_topology.compiler.context import Context, of_exchange, of_queue
 from rabbit_topology.config.words import NOT_SHOWN, show
 from rabbit_topology.errors import Problem, path
-from rabbit_topology.findings import Graded, Rule, Severity, advice
+from rabbit_topology.findings import GradedProblem, Rule, Severity, advice
 from rabbit_topology.model import PREDECLARED_EXCHANGES, Permissions
 from rabbit_topology.routing.router import Router, is_pattern
 
@@ -59,8 +59,8 @@ def topic_keys(context: Context) -> Iterator[tuple[str, str]]:
     "AMQP 0-9-1 Model Explained",
     "what is published to it is dropped, or returned to publishers that ask for it",
 )
-def unbound_exchange(context: Context) -> Iterator[Problem | Graded]:
-    """Yield exchanges without bindings, but those to which services bind their own queues.
+def unbound_exchange(context: Context) -> Iterator[Problem | GradedProblem]:
+    """Yield exchanges without bindings, except those to which services bind their own queues.
 
     A user who may bind to every exchange may bind to this one: then it is less, unless dead letters
     or what is unroutable goes there.
@@ -82,7 +82,7 @@ def unbound_exchange(context: Context) -> Iterator[Problem | Graded]:
                 "`binds`",
             )
             lesser = anyone and name not in relied
-            yield Graded(severity=Severity.NOTE, problem=problem) if lesser else problem
+            yield GradedProblem(severity=Severity.NOTE, problem=problem) if lesser else problem
 
 
 @advice(
@@ -91,7 +91,7 @@ def unbound_exchange(context: Context) -> Iterator[Problem | Graded]:
     "AMQP 0-9-1 Model Explained",
     "messages get into a queue by bindings, or by its name through the default exchange",
 )
-def unfed_queue(context: Context) -> Iterator[Problem | Graded]:
+def unfed_queue(context: Context) -> Iterator[Problem | GradedProblem]:
     """Yield queues that no binding feeds; worse where no service can publish to them by name."""
     fed = {route.destination for route in context.whole.routes() if route.kind == "queue"}
     fed |= {shovel.destination_queue or "" for shovel in context.written.shovels.values()}
@@ -108,7 +108,7 @@ def unfed_queue(context: Context) -> Iterator[Problem | Graded]:
             + ("" if by_name else ", and no service may publish to it by its name"),
             fix="bind it, or remove it",
         )
-        yield problem if by_name else Graded(severity=Severity.WARNING, problem=problem)
+        yield problem if by_name else GradedProblem(severity=Severity.WARNING, problem=problem)
 
 
 @advice(
@@ -117,7 +117,7 @@ def unfed_queue(context: Context) -> Iterator[Problem | Graded]:
     "Consumers",
     "messages pile up in it without end",
 )
-def unconsumed_queue(context: Context) -> Iterator[Problem | Graded]:
+def unconsumed_queue(context: Context) -> Iterator[Problem | GradedProblem]:
     """Yield queues that no service, user or shovel consumes, where there are services at all.
 
     Not those that messages wait in until they expire, nor those that dead letters rest in. A user
@@ -145,7 +145,7 @@ def unconsumed_queue(context: Context) -> Iterator[Problem | Graded]:
             rule="no service consumes it",
             fix="name it in a service's `consumes`, or remove it",
         )
-        yield Graded(severity=Severity.NOTE, problem=problem) if anyone else problem
+        yield GradedProblem(severity=Severity.NOTE, problem=problem) if anyone else problem
 
 
 @advice(
@@ -270,7 +270,7 @@ def _allowed(context: Context, which: Callable[[Permissions], str]) -> list[re.P
 
 
 def _anyone(context: Context, which: Callable[[Permissions], str]) -> bool:
-    """Tell whether a user may do something with every exchange or queue."""
+    """Return whether a user may do something with every exchange or queue."""
     return any(pattern.search(_ANY_NAME) for pattern in _patterns(context, which))
 
 

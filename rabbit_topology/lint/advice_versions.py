@@ -13,7 +13,7 @@ from rabbit_topology.compiler.context import Context, of_exchange, of_queue
 from rabbit_topology.compiler.settings import BY_KEY
 from rabbit_topology.config.words import show
 from rabbit_topology.errors import Problem, path
-from rabbit_topology.findings import Graded, Rule, Severity, advice
+from rabbit_topology.findings import GradedProblem, Rule, Severity, advice
 from rabbit_topology.lint.advice_routing import topic_keys
 from rabbit_topology.lint.severities import denied, needing
 from rabbit_topology.model import DeadLetterStrategy, QueueType
@@ -38,12 +38,12 @@ _WILDCARDS = 2
     "Release Information",
     "an older broker refuses it half-way through an update",
 )
-def needs_newer_broker(context: Context) -> Iterator[Graded]:
+def needs_newer_broker(context: Context) -> Iterator[GradedProblem]:
     """Yield settings that the broker is too old for, or may be."""
     for least, problem in _newer(context):
         severity = needing(least, context.version)
         if severity and not (context.version is None and least <= _OLDEST):
-            yield Graded(severity=severity, problem=problem)
+            yield GradedProblem(severity=severity, problem=problem)
 
 
 def _newer(context: Context) -> Iterator[tuple[Version, Problem]]:
@@ -94,7 +94,7 @@ def _since(least: Version, where: str, value: object) -> tuple[Version, Problem]
     "Release Information",
     "an older broker takes it without a word and does nothing",
 )
-def ignored_by_older_broker(context: Context) -> Iterator[Graded]:
+def ignored_by_older_broker(context: Context) -> Iterator[GradedProblem]:
     """Yield settings that an older broker ignores."""
     ignored: list[tuple[Version, str, object]] = [
         ((3, 13), of_queue(name, "filter_size"), queue.filter_size)
@@ -110,7 +110,7 @@ def ignored_by_older_broker(context: Context) -> Iterator[Graded]:
         if severity:
             _, problem = _since(least, where, value)
             lesser = Severity.WARNING if severity is Severity.ERROR else severity
-            yield Graded(severity=lesser, problem=problem)
+            yield GradedProblem(severity=lesser, problem=problem)
 
 
 @advice(
@@ -120,7 +120,7 @@ def ignored_by_older_broker(context: Context) -> Iterator[Graded]:
     "before RabbitMQ 3.13 a message does not say why it was dead-lettered: one that was returned "
     "too often and never rejected goes round, and the broker drops it",
 )
-def delivery_limit_drops(context: Context) -> Iterator[Graded]:
+def delivery_limit_drops(context: Context) -> Iterator[GradedProblem]:
     """Yield delivery limits of queues with `retry`, on brokers that cannot park what exceeds one.
 
     Source: `docs/patterns.md`.
@@ -137,7 +137,7 @@ def delivery_limit_drops(context: Context) -> Iterator[Graded]:
                 fix="leave it out, or upgrade the broker; `broker.version` says which there is",
             )
             lesser = Severity.WARNING if severity is Severity.ERROR else severity
-            yield Graded(severity=lesser, problem=problem)
+            yield GradedProblem(severity=lesser, problem=problem)
 
 
 @advice(
@@ -146,7 +146,7 @@ def delivery_limit_drops(context: Context) -> Iterator[Graded]:
     "Exchanges",
     "RabbitMQ 4.3.5 and newer refuse the binding, half-way through an update",
 )
-def many_wildcards(context: Context) -> Iterator[Graded]:
+def many_wildcards(context: Context) -> Iterator[GradedProblem]:
     """Yield routing keys of topic bindings with more than two `#`."""
     for where, key in topic_keys(context):
         if key.split(".").count("#") > _WILDCARDS:
@@ -156,7 +156,7 @@ def many_wildcards(context: Context) -> Iterator[Graded]:
                 rule=f"it has more than {_WILDCARDS} `#`, which RabbitMQ refuses from 4.3.5 on",
                 fix="bind several keys with fewer",
             )
-            yield Graded(severity=denied((4, 3), context.version), problem=problem)
+            yield GradedProblem(severity=denied((4, 3), context.version), problem=problem)
 
 
 @advice(
@@ -186,7 +186,7 @@ def type_added(context: Context) -> Iterator[Problem]:
     "List of Deprecated Features",
     "RabbitMQ 4.0 has no mirrored queues any more, and refuses policies that ask for them",
 )
-def mirrored_queue(context: Context) -> Iterator[Graded]:
+def mirrored_queue(context: Context) -> Iterator[GradedProblem]:
     """Yield policies for mirrored classic queues."""
     for where, policy in context.policies():
         for key in sorted(name for name in policy.definition if name.startswith("ha-")):
@@ -196,7 +196,7 @@ def mirrored_queue(context: Context) -> Iterator[Graded]:
                 rule="RabbitMQ refuses it from 4.0 on",
                 fix="remove it: quorum queues and streams have replicas",
             )
-            yield Graded(severity=denied((4, 0), context.version), problem=problem)
+            yield GradedProblem(severity=denied((4, 0), context.version), problem=problem)
 
 
 @advice(
@@ -205,7 +205,7 @@ def mirrored_queue(context: Context) -> Iterator[Graded]:
     "List of Deprecated Features",
     "newer brokers refuse it, half-way through an update",
 )
-def deprecated_setting(context: Context) -> Iterator[Graded]:
+def deprecated_setting(context: Context) -> Iterator[GradedProblem]:
     """Yield arguments and policy keys for the former placement and storage of classic queues."""
     for key, where, value in _of_classic(context, "queue-master-locator", "queue-version"):
         # As a policy the former storage is ignored, as an argument refused.
@@ -217,7 +217,7 @@ def deprecated_setting(context: Context) -> Iterator[Graded]:
             rule="RabbitMQ refuses it from 4.3 on",
             fix="remove it" + ("" if key == "queue-version" else ", or write `leader_locator`"),
         )
-        yield Graded(severity=denied((4, 3), context.version), problem=problem)
+        yield GradedProblem(severity=denied((4, 3), context.version), problem=problem)
 
 
 @advice(
@@ -266,7 +266,7 @@ def _of_classic(context: Context, *keys: str) -> Iterator[tuple[str, str, object
     "the plugin keeps messages on one node, where they are lost with it; it is archived, and "
     "RabbitMQ 4.3 cannot run it",
 )
-def delayed_message_plugin(context: Context) -> Iterator[Graded]:
+def delayed_message_plugin(context: Context) -> Iterator[GradedProblem]:
     """Yield exchanges of the delayed message plugin."""
     for name, exchange in context.exchanges():
         if exchange.type == "x-delayed-message":
@@ -276,7 +276,7 @@ def delayed_message_plugin(context: Context) -> Iterator[Graded]:
                 rule="its plugin does not run on RabbitMQ 4.3 and newer",
                 fix="write `delays` on an ordinary exchange",
             )
-            yield Graded(severity=denied((4, 3), context.version), problem=problem)
+            yield GradedProblem(severity=denied((4, 3), context.version), problem=problem)
 
 
 RULES: tuple[Rule[Context], ...] = (

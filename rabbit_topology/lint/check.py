@@ -13,7 +13,7 @@ from rabbit_topology.compiler.context import Context
 from rabbit_topology.config import words
 from rabbit_topology.config.stack import SHAPE, Stack, moved
 from rabbit_topology.errors import Problem, path
-from rabbit_topology.findings import Finding, Named, Rule, Severity
+from rabbit_topology.findings import Finding, Rule, RuleInfo, Severity
 from rabbit_topology.lint import (
     advice_cycles,
     advice_links,
@@ -36,48 +36,48 @@ ADVICE: tuple[Rule[Context], ...] = (
     *advice_versions.RULES,
 )
 
-BASE = Named(
+BASE = RuleInfo(
     name="base",
     reason="without its base a stack is only a part of what it should be",
     page="the README, Shared topologies",
 )
-ENCRYPTED = Named(
+ENCRYPTED = RuleInfo(
     name="encrypted",
     severity=Severity.NOTE,
     reason="what is encrypted as a whole can only be checked by a deployment",
     page="the README, Lint",
 )
-UNKNOWN_KEY = Named(
+UNKNOWN_KEY = RuleInfo(
     name="unknown-key",
     severity=Severity.WARNING,
     reason="nothing reads it, and Pulumi says nothing about it",
     page="the README, Config reference",
 )
-PLAIN_SECRET = Named(
+PLAIN_SECRET = RuleInfo(
     name="plain-secret",
     severity=Severity.WARNING,
     reason="who can read the file can read it, and so can who reads its history",
     page="Secrets",
     silenceable=True,
 )
-EXPECTED = Named(
+EXPECTED = RuleInfo(
     name="expectation",
     reason="what a stack expects of its routes is what they are for",
     page="the README, Where messages go",
 )
-IGNORED = Named(
+IGNORED = RuleInfo(
     name="wrong-ignore",
     reason="it silences nothing",
     page="the README, Lint",
 )
-UNUSED = Named(
+UNUSED = RuleInfo(
     name="unused-ignore",
     severity=Severity.NOTE,
     reason="it would silence what comes there later, unread",
     page="the README, Lint",
 )
 
-CATALOGUE: tuple[Named, ...] = (
+CATALOGUE: tuple[RuleInfo, ...] = (
     SHAPE,
     BASE,
     ENCRYPTED,

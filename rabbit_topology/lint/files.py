@@ -14,7 +14,7 @@ from rabbit_topology.config import base, words, yaml_files
 from rabbit_topology.config.stack import OTHER_KEYS, SHAPE, Stack
 from rabbit_topology.config.yaml_files import START, Document, Place
 from rabbit_topology.errors import ConfigError, Problem, TopologyError, parts, path
-from rabbit_topology.findings import Finding, Named
+from rabbit_topology.findings import Finding, RuleInfo
 from rabbit_topology.lint import check as lint
 from rabbit_topology.lint import rules_services
 from rabbit_topology.lint.reading import read
@@ -135,7 +135,7 @@ def _check(config: Mapping[str, Any], folder: Path) -> tuple[list[Finding], list
     return lint.check(stack, besides=besides), bases
 
 
-def _found(rule: Named, problem: Problem) -> Finding:
+def _found(rule: RuleInfo, problem: Problem) -> Finding:
     return Finding(rule=rule, severity=rule.severity, problem=problem)
 
 

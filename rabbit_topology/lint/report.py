@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import quote
 
-from rabbit_topology.findings import Named, Severity
+from rabbit_topology.findings import RuleInfo, Severity
 from rabbit_topology.lint.files import Located
 
 _Json = dict[str, Any]
@@ -73,7 +73,7 @@ def as_json(located: Sequence[Located]) -> _Json:
     }
 
 
-def as_sarif(located: Sequence[Located], catalogue: Sequence[Named]) -> _Json:
+def as_sarif(located: Sequence[Located], catalogue: Sequence[RuleInfo]) -> _Json:
     """Return a SARIF log with one run, all rules, and all findings."""
     index = {rule.name: number for number, rule in enumerate(catalogue)}
     driver = {"name": "rabbit-topology", "rules": [_rule(named) for named in catalogue]}
@@ -121,7 +121,7 @@ def _escaped(text: str, more: str = "") -> str:
     return text
 
 
-def _rule(rule: Named) -> _Json:
+def _rule(rule: RuleInfo) -> _Json:
     return {
         "id": rule.name,
         "shortDescription": {"text": rule.reason},

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from rabbit_topology.compiler import urls
 from rabbit_topology.compiler.names import PREFIX, SETTINGS_PREFIX
-from rabbit_topology.config.words import Names, show, suggest
+from rabbit_topology.config.words import NameIndex, show, suggest
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.findings import Finding, Rule, rule
 from rabbit_topology.lint import rules_services, rules_settings, rules_values
@@ -218,8 +218,8 @@ def _binding_shapes(topology: Topology) -> Iterator[Problem]:
     "a binding needs both its ends; the broker refuses others half-way through an update",
 )
 def _binding_ends(topology: Topology) -> Iterator[Problem]:
-    exchanges = Names({*topology.exchanges, *PREDECLARED_EXCHANGES})
-    queues = Names(topology.queues)
+    exchanges = NameIndex({*topology.exchanges, *PREDECLARED_EXCHANGES})
+    queues = NameIndex(topology.queues)
     for index, binding in enumerate(topology.bindings):
         for field, name, known, noun in (
             ("source", binding.source, exchanges, "exchange"),

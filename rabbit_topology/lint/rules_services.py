@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from rabbit_topology.config.words import NOT_SHOWN, Names, show, suggest
+from rabbit_topology.config.words import NOT_SHOWN, NameIndex, show, suggest
 from rabbit_topology.errors import Problem, path
-from rabbit_topology.findings import Finding, Named, Rule, rule
+from rabbit_topology.findings import Finding, Rule, RuleInfo, rule
 from rabbit_topology.model import PREDECLARED_EXCHANGES, Service, Topology
 from rabbit_topology.services import credentials, permissions
 from rabbit_topology.services.permissions import RESERVED, SERVER_NAMED
@@ -17,8 +17,8 @@ from rabbit_topology.services.permissions import RESERVED, SERVER_NAMED
 @rule("undeclared-in-service", "Access Control", "a service would wait for what does not exist")
 def named(topology: Topology) -> Iterator[Problem]:
     """Yield exchanges and queues that a service names and nobody declares."""
-    exchanges = Names({*topology.exchanges, *PREDECLARED_EXCHANGES})
-    queues = Names(topology.queues)
+    exchanges = NameIndex({*topology.exchanges, *PREDECLARED_EXCHANGES})
+    queues = NameIndex(topology.queues)
     for name, service in topology.services.items():
         here = path("topology", "services", name)
         for index, publish in enumerate(service.publishes):
@@ -133,7 +133,7 @@ def _named(service: Service, name: str, names: tuple[str, ...]) -> bool:
     return name in names or permissions.declares(service, name)
 
 
-def _undeclared(where: str, name: str, noun: str, known: Names) -> Problem:
+def _undeclared(where: str, name: str, noun: str, known: NameIndex) -> Problem:
     return Problem(
         path=where,
         value=show(name),
@@ -142,7 +142,7 @@ def _undeclared(where: str, name: str, noun: str, known: Names) -> Problem:
     )
 
 
-SEED = Named(
+SEED = RuleInfo(
     name="seed",
     reason="without it there are no passwords to derive",
     page="the README, Config reference",
@@ -179,7 +179,7 @@ def seed_problems(topologies: Mapping[str, Topology], seed: str | None) -> Itera
         yield Finding(rule=SEED, severity=SEED.severity, problem=problem)
 
 
-OWN_USER = Named(
+OWN_USER = RuleInfo(
     name="own-user",
     reason="a stack that locks out the user it connects with can change nothing any more",
     page="Access Control",

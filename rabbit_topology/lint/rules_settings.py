@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from rabbit_topology.compiler import patterns, policies
 from rabbit_topology.compiler.effective import Index
 from rabbit_topology.compiler.settings import Value, keys
-from rabbit_topology.config.words import Names, show, suggest
+from rabbit_topology.config.words import NameIndex, show, suggest
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.findings import Rule, rule
 from rabbit_topology.model import (
@@ -195,7 +195,7 @@ def at_least_once(topology: Topology) -> Iterator[Problem]:
 )
 def exchanges_named(topology: Topology) -> Iterator[Problem]:
     """Yield dead-letter and alternate exchanges that nobody declares; expects patterns expanded."""
-    known = Names({*topology.exchanges, *PREDECLARED_EXCHANGES})
+    known = NameIndex({*topology.exchanges, *PREDECLARED_EXCHANGES})
     named: list[tuple[tuple[str, ...], str | None]] = [
         (("queues", name, "dead_letter", "exchange"), queue.dead_letter.exchange)
         for name, queue in topology.queues.items()

@@ -14,7 +14,7 @@ from typing import Any
 
 from rabbit_topology.compiler import policies, regexes
 from rabbit_topology.compiler.settings import ALL, BY_KEY
-from rabbit_topology.config.words import NOT_SHOWN, Names, misspelt, show
+from rabbit_topology.config.words import NOT_SHOWN, NameIndex, misspelt, show
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.findings import Rule, rule
 from rabbit_topology.model import DEFAULT_VHOST, SECRETS, QueueType, Topology, VhostSettings
@@ -22,7 +22,7 @@ from rabbit_topology.model import DEFAULT_VHOST, SECRETS, QueueType, Topology, V
 _EXACT = 2**53
 """The provider reads arguments as floating-point numbers: beyond this they are not whole."""
 
-_POLICY_KEYS = Names(setting.key for setting in ALL if setting.in_policies)
+_POLICY_KEYS = NameIndex(setting.key for setting in ALL if setting.in_policies)
 
 
 @rule(

@@ -56,7 +56,7 @@ class Deadline:
         self._ends: float | None = None
 
     def passed(self, count: Count) -> bool:
-        """Tell whether a queue still delays messages although all that it did were due long ago."""
+        """Return whether a queue still delays messages that were due long ago."""
         if not count.delayed:
             return False
         now = time.monotonic()

@@ -394,7 +394,7 @@ class BrokerQueue:
         return self.declared()
 
     def _consume(self) -> None:
-        """Have the leader of a queue with a single active consumer answer.
+        """Make the leader of a queue with a single active consumer answer.
 
         It refuses `basic.get`.
         """

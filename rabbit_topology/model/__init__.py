@@ -68,7 +68,7 @@ class QueueType(StrEnum):
     STREAM = "stream"
 
 
-class Verdict(StrEnum):
+class OnRefusal(StrEnum):
     """What a preview does about an update that would be refused."""
 
     WARN = "warn"
@@ -77,7 +77,7 @@ class Verdict(StrEnum):
     """It says so and fails."""
 
 
-class ByName(StrEnum):
+class PublishedByName(StrEnum):
     """What an update does about messages that it cannot catch."""
 
     REFUSE = "refuse"
@@ -663,9 +663,9 @@ class TakeOver(_Frozen):
 class SafetySettings(_Frozen):
     """How careful a stack is."""
 
-    preview: Verdict = Verdict.WARN
+    preview: OnRefusal = OnRefusal.WARN
     """What `pulumi preview` does when the update would be refused: `warn` or `error`."""
-    published_by_name: ByName = ByName.REFUSE
+    published_by_name: PublishedByName = PublishedByName.REFUSE
     """Replacing what gets messages by its name, published through the default exchange or
     dead-lettered: `refuse`, or `accept` that the broker discards those on their way."""
     link_queues: LinkQueues = LinkQueues.REFUSE

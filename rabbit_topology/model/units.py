@@ -32,7 +32,7 @@ def milliseconds(value: object) -> object:
     return _sum(value, _MILLISECONDS, 'a duration such as "500ms", "30s" or "1h30m"')
 
 
-def octets(value: object) -> object:
+def parse_size(value: object) -> object:
     """Return ``2GiB`` as 2147483648. What is not text stays: a number is in bytes.
 
     Raises:
@@ -87,7 +87,7 @@ Duration = Annotated[
 Size = Annotated[
     int,
     Field(ge=0),
-    BeforeValidator(octets),
+    BeforeValidator(parse_size),
     WithJsonSchema(_schema(_BYTES, "bytes, or text such as 500MB or 2GiB")),
 ]
 """Bytes; written as a number of them, or as text with units."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rabbit_topology.errors import Problem
-from rabbit_topology.findings import Finding, Named, Severity
+from rabbit_topology.findings import Finding, RuleInfo, Severity
 from rabbit_topology.lint.files import Located
 from rabbit_topology.lint.report import workflow_command
 from rabbit_topology.observe.drift import Drift, Report, State
@@ -16,29 +16,29 @@ from rabbit_topology.observe.printable import printable
 
 _PAGE = "docs/how-to/see-and-compare.md"
 
-RULES: Mapping[State, Named] = {
-    State.CHANGED: Named(
+RULES: Mapping[State, RuleInfo] = {
+    State.CHANGED: RuleInfo(
         name="drift-changed",
         severity=Severity.WARNING,
         reason="what is deployed is not what the config says, and the next run may undo it",
         page=_PAGE,
         silenceable=True,
     ),
-    State.OVERRULED: Named(
+    State.OVERRULED: RuleInfo(
         name="drift-overruled",
         severity=Severity.WARNING,
         reason="a policy of others has other settings apply than those that are declared",
         page=_PAGE,
         silenceable=True,
     ),
-    State.MISSING: Named(
+    State.MISSING: RuleInfo(
         name="drift-missing",
         severity=Severity.ERROR,
         reason="who relies on what the config says does not get it",
         page=_PAGE,
         silenceable=True,
     ),
-    State.UNMANAGED: Named(
+    State.UNMANAGED: RuleInfo(
         name="drift-unmanaged",
         severity=Severity.NOTE,
         reason="nobody reviews it, and no run keeps it as it is",

@@ -64,7 +64,7 @@ class Router:
         return self._bound[exchange].by_key
 
     def by_key(self, exchange: str) -> bool:
-        """Tell whether an exchange looks at routing keys."""
+        """Return whether an exchange looks at routing keys."""
         return self._types.get(exchange) in ("direct", "topic")
 
     def targets(self, exchange: str, key: str | None) -> list[Place]:
@@ -99,12 +99,12 @@ class Router:
 
 
 def is_pattern(key: str) -> bool:
-    """Tell whether a topic exchange takes a binding's key as a pattern."""
+    """Return whether a topic exchange takes a binding's key as a pattern."""
     return "*" in key or "#" in key
 
 
 def takes(pattern: str, key: str) -> bool:
-    """Tell whether a topic exchange's pattern takes a key."""
+    """Return whether a topic exchange's pattern takes a key."""
     # The empty key has no words, not one that is empty.
     return _regex(pattern).fullmatch(f".{key}" if key else "") is not None
 

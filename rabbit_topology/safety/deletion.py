@@ -111,7 +111,7 @@ class Deletions:
             )
 
     def _expect(self) -> None:
-        """Have all queues that may leave in this run wait for statistics together."""
+        """Wait for the statistics of all queues that may leave in this run together."""
         vhost, declared = self.topology.vhost, self.topology.queues
         with self._lock:
             if vhost not in self._expected:

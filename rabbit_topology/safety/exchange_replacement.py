@@ -25,7 +25,7 @@ from rabbit_topology.compiler.effective import Target
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import survey
-from rabbit_topology.model import ByName, Exchange, Route
+from rabbit_topology.model import Exchange, PublishedByName, Route
 from rabbit_topology.safety import leaving, stand_ins
 from rabbit_topology.safety.replacement import (
     OTHERWISE,
@@ -51,7 +51,7 @@ class ExchangeReplacement:
     new: Exchange
     outgoing: Sequence[Route] = ()
     """The bindings from it, as they are declared."""
-    by_name: ByName = ByName.REFUSE
+    by_name: PublishedByName = PublishedByName.REFUSE
     """What to do when messages come to the exchange by its name, with no publisher behind."""
 
     @property
@@ -72,7 +72,7 @@ class ExchangeReplacement:
                 f"its argument {ALTERNATE} would take what is published before its bindings are "
                 "made: leave it out, and set it by a policy"
             )
-        if self.by_name is ByName.ACCEPT:
+        if self.by_name is PublishedByName.ACCEPT:
             return
         senders = [
             *(
@@ -130,7 +130,7 @@ class ExchangeReplacement:
             )
 
     def take_over(self) -> None:
-        """Have the stand-in route all that comes while the exchange is away."""
+        """Route all messages through the stand-in while the exchange is away."""
         if not self.access.exists("exchanges", self.vhost, self.name):
             return
         with self.access.rebinding:
@@ -149,7 +149,7 @@ class ExchangeReplacement:
         time.sleep(ROUTED_SECONDS)
 
     def _leave_one_way(self) -> None:
-        """Have the exchange, which is about to be deleted, lead to its stand-in alone.
+        """Leave the exchange, which is about to be deleted, only its binding to the stand-in.
 
         While the broker deletes it, its bindings go one by one, and a message that comes just then
         takes those that are left: it would reach some of its queues, and not the others. In 3 of
@@ -166,7 +166,7 @@ class ExchangeReplacement:
             self.access.unbind(self.vhost, way)
 
     def _ways(self) -> list[dict[str, Any]]:
-        """Return the bindings from the exchange, but those to its stand-in."""
+        """Return the bindings from the exchange, except those to its stand-in."""
         listed = self._bindings(self.name, "source")
         return [binding for binding in listed if binding["destination"] != self.stand_in]
 

@@ -338,7 +338,7 @@ def _refuses(settings: Mapping[str, Any]) -> bool:
 
 
 def _waits(settings: Mapping[str, Any]) -> bool:
-    """Tell whether messages stay until their dead-letter target has confirmed them."""
+    """Return whether messages stay until their dead-letter target has confirmed them."""
     return bool(
         settings.get("dead-letter-strategy") == "at-least-once"
         and settings.get("overflow") == "reject-publish"

@@ -17,7 +17,7 @@ from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import delays, shovel, survey
 from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.messages.state import QueueState
-from rabbit_topology.model import ByName, QueueType
+from rabbit_topology.model import PublishedByName, QueueType
 
 _STATISTICS_SECONDS = 6.0
 """One round of the broker's statistics and a little more. They show a rate for two."""
@@ -46,7 +46,7 @@ class Obstacles:
     helpers: Sequence[str]
     patience: float
     report: Callable[[str], None]
-    by_name: ByName
+    by_name: PublishedByName
 
     @property
     def _queue(self) -> BrokerQueue:
@@ -101,7 +101,7 @@ class Obstacles:
 
         That is no publishing that the broker's statistics know of.
         """
-        if self.by_name is ByName.ACCEPT:
+        if self.by_name is PublishedByName.ACCEPT:
             return
         for sender, key in survey.dead_lettering(self.access, self.vhost, ""):
             # Its own come round in a cycle, which the broker ends in the queue as in a helper.
@@ -121,7 +121,9 @@ class Obstacles:
         Looked at only where somebody publishes to some queue of the vhost by its name: nothing
         else can reach it now, and the statistics take their time.
         """
-        if self.by_name is ByName.ACCEPT or not survey.published_by_name(self.access, self.vhost):
+        if self.by_name is PublishedByName.ACCEPT or not survey.published_by_name(
+            self.access, self.vhost
+        ):
             return
         if not self._queue.published()[1]:
             return
@@ -190,7 +192,7 @@ class Obstacles:
     def _check_by_name(self) -> None:
         """Raise if messages come to a queue that has no bindings; wait for old rates to fade."""
         bindings = self.access.bindings("queues", self.vhost, self.name)
-        if self.by_name is ByName.ACCEPT or any(binding["source"] for binding in bindings):
+        if self.by_name is PublishedByName.ACCEPT or any(binding["source"] for binding in bindings):
             return
         deadline = time.monotonic() + 4 * _STATISTICS_SECONDS
         while rate := self._queue.published()[1]:

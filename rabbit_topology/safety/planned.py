@@ -115,7 +115,7 @@ class Planned:
         }
 
     def hold(self, name: str, definition: Mapping[str, Any]) -> None:
-        """Have a queue go by what its policy sets, whatever becomes of that; {} is no policy.
+        """Hold a queue to what its policy sets, whatever becomes of that; {} is no policy.
 
         An exchange of the same name, which nothing leads to, tells the next run if this one fails.
         """
@@ -124,7 +124,7 @@ class Planned:
         self.access.override_policy(vhost, held, name, "queues", definition or NEUTRAL)
 
     def release(self, name: str) -> None:
-        """Have a queue go by its own policies again."""
+        """Let a queue go by its own policies again."""
         self.remove(_held_settings(name))
 
     def remove(self, held: str) -> None:

@@ -96,7 +96,7 @@ class PolicyChanges:
             self.access.delete_policy(vhost, old["name"], operator=operator)
 
     def stand_in(self, old: Inputs, *, operator: bool) -> None:
-        """Have the same settings under another name while a policy is replaced."""
+        """Write the same settings under another name while a policy is replaced."""
         if self.run.is_preview:
             return
         body = limits.policy(old["name"], old["policy"])
@@ -123,7 +123,7 @@ class PolicyChanges:
                 self.access.write_policy(self.topology.vhost, key, body, operator=operator)
 
     def release(self, name: str) -> None:
-        """Have a queue that is replaced go by its own policies again."""
+        """Let a queue that is replaced go by its own policies again."""
         self.planned.release(name)
 
     def _keep_settings(self, old: Inputs, kind: str, names: set[str]) -> None:
@@ -187,7 +187,7 @@ class PolicyChanges:
         self._refuse_losses(losing)
 
     def _hold(self, queue: str, definition: Mapping[str, Any]) -> None:
-        """Have a queue that is about to be replaced keep what its policy sets until then."""
+        """Keep what a queue's policy sets until the queue is replaced."""
         if not self.run.is_preview:  # else its replacement speaks for itself
             self.check(queue, self.topology.queues[queue])
             self.planned.hold(queue, definition)

@@ -40,7 +40,7 @@ from rabbit_topology.messages import counting, delays, shovel
 from rabbit_topology.messages.deletion import delete_empty
 from rabbit_topology.messages.queue import STRATEGY, TARGET
 from rabbit_topology.messages.state import QueueState
-from rabbit_topology.model import ByName, Queue, QueueType, Route
+from rabbit_topology.model import PublishedByName, Queue, QueueType, Route
 from rabbit_topology.safety import limits
 from rabbit_topology.safety.obstacles import Obstacles
 from rabbit_topology.safety.replacement import OTHERWISE, REDECLARED
@@ -77,7 +77,7 @@ class Settings(Protocol):
         """Raise if what applies to ``new`` would take messages from the queue."""
 
     def write(self, name: str, new: Queue) -> None:
-        """Have them apply to ``new`` as soon as it is declared."""
+        """Write them, so that they apply to ``new`` as soon as it is declared."""
 
     def release(self, name: str) -> None:
         """End what has kept the queue's former settings until it was deleted."""
@@ -88,7 +88,7 @@ class QueueReplacement(Restoration):
     """One queue's way from its old declaration to its new one."""
 
     new: Queue
-    by_name: ByName = ByName.REFUSE
+    by_name: PublishedByName = PublishedByName.REFUSE
     """What to do when messages are published to the queue by its name."""
     settings: Settings | None = None
     """None: they are looked at and written elsewhere."""
@@ -215,7 +215,7 @@ class QueueReplacement(Restoration):
             self._drain(state, next_=self.new)
 
     def _fill_in(self) -> None:
-        """Have a classic queue in the place until consumers know that the old one is gone.
+        """Declare a classic queue in its place until consumers know that the old one is gone.
 
         Clients cannot declare the old one again meanwhile, and all are told when this one goes.
         """
@@ -297,7 +297,7 @@ class QueueReplacement(Restoration):
         obstacles.check_last(state)
 
     def _sources(self) -> list[dict[str, Any]]:
-        """Return the bindings of the queue, but those that every queue has and our own."""
+        """Return the bindings of the queue, except that of the default exchange and our own."""
         return [
             binding
             for binding in self.access.bindings("queues", self.vhost, self.name)

@@ -43,7 +43,7 @@ def find(access: Access, topology: Topology) -> list[str]:
 
 
 def complete(access: Access, topology: Topology, report: Callable[[str], None]) -> list[str]:
-    """Give back what is held and remove the helpers; return what belongs to nothing declared.
+    """Restore what is held and remove the helpers; return those of what is no longer declared.
 
     A queue or exchange that was deleted and not yet declared again is declared as the topology
     says, since the engine may believe that it is there. A queue that the topology no longer has

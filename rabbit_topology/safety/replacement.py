@@ -62,7 +62,7 @@ class Replacement(Protocol):
         """
 
     def take_over(self) -> None:
-        """Have nothing come to it any more, and nothing be in it; it is about to be deleted."""
+        """Lead everything away from it and empty it; it is about to be deleted."""
 
     def declare(self) -> None:
         """Declare it anew; it was just deleted."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from rabbit_topology.broker.management import UnreachableError
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.model import SafetySettings, Verdict
+from rabbit_topology.model import OnRefusal, SafetySettings
 
 
 class PreviewError(TopologyError):
@@ -33,7 +33,7 @@ class Run:
         Raises:
             PreviewError: The settings say that the preview fails then.
         """
-        if self.settings.preview is Verdict.ERROR:
+        if self.settings.preview is OnRefusal.ERROR:
             raise PreviewError(text)
         self.warn(text)
 
@@ -48,7 +48,7 @@ class Run:
         self.foresee(error)
 
     def judge(self, check: Callable[..., None], *args: Any, **kwargs: Any) -> None:
-        """Have ``check`` refuse by what it raises; in a preview, say that an update would."""
+        """Refuse by what ``check`` raises; in a preview, say that an update would."""
         try:
             check(*args, **kwargs)
         except (UnreachableError, PreviewError):

@@ -93,14 +93,14 @@ def topic_permissions(topology: Topology, service: Service) -> Mapping[str, Topi
 
 
 def is_topic(topology: Topology, exchange: str) -> bool:
-    """Tell whether the broker looks at routing keys when a service publishes to an exchange."""
+    """Return whether the broker looks at routing keys when a service publishes to an exchange."""
     declared = topology.exchanges.get(exchange)
     kind = declared.type if declared else PREDECLARED_EXCHANGES.get(exchange)
     return kind == "topic"
 
 
 def declares(service: Service, name: str) -> bool:
-    """Tell whether a service may declare a queue or an exchange of this name."""
+    """Return whether a service may declare a queue or an exchange of this name."""
     return re.search(exactly(service.declares), name) is not None
 
 

@@ -22,7 +22,7 @@ from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages import shovel
 from rabbit_topology.messages.contents import Contents
 from rabbit_topology.messages.queue import BrokerQueue
-from rabbit_topology.model import ByName, Exchange, Queue, QueueType, Route
+from rabbit_topology.model import Exchange, PublishedByName, Queue, QueueType, Route
 from rabbit_topology.safety import recovery, stand_ins
 from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
 from rabbit_topology.safety.queue_replacement import QueueReplacement
@@ -70,7 +70,7 @@ class Vhost:
         self.channel.queue_declare(name, durable=True, arguments=arguments)
 
     def queue_replacement(
-        self, new: Queue = QUORUM, by_name: ByName = ByName.REFUSE
+        self, new: Queue = QUORUM, by_name: PublishedByName = PublishedByName.REFUSE
     ) -> QueueReplacement:
         return QueueReplacement(
             access=self.access,
@@ -82,7 +82,7 @@ class Vhost:
         )
 
     def exchange_replacement(
-        self, new: Exchange, by_name: ByName = ByName.REFUSE
+        self, new: Exchange, by_name: PublishedByName = PublishedByName.REFUSE
     ) -> ExchangeReplacement:
         return ExchangeReplacement(
             access=self.access,
@@ -285,7 +285,7 @@ def test_a_queue_that_is_dead_lettered_to_by_its_name_is_not_replaced(
         small.queue_replacement().take_over()
     assert small.state() == before
 
-    small.queue_replacement(by_name=ByName.ACCEPT).check()
+    small.queue_replacement(by_name=PublishedByName.ACCEPT).check()
     small.channel.queue_purge("retry")
     small.queue_replacement().check()
 
@@ -299,7 +299,7 @@ def test_an_exchange_that_is_dead_lettered_to_is_not_replaced(small: Vhost) -> N
         small.exchange_replacement(TOPIC).take_over()
     assert small.state() == before
 
-    small.exchange_replacement(TOPIC, ByName.ACCEPT).check()
+    small.exchange_replacement(TOPIC, PublishedByName.ACCEPT).check()
     small.channel.queue_purge("orders")
     small.channel.exchange_delete("front")
     small.exchange_replacement(TOPIC).check()

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology.config.words import Names, misspelt, show, suggest
+from rabbit_topology.config.words import NameIndex, misspelt, show, suggest
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_a_suggestion_is_shown_as_it_is_written():
 
 @pytest.mark.parametrize("count", [50, 51, 1000])
 def test_the_closest_of_many_is_found_by_its_beginning_and_by_its_end(count):
-    names = Names([*(f"{number:04}" * 3 for number in range(count - 1)), "orders.new"])
+    names = NameIndex([*(f"{number:04}" * 3 for number in range(count - 1)), "orders.new"])
     assert names.close_to("orders.nwe") == "orders.new"
     assert names.close_to("xrders.new") == "orders.new"
     assert names.close_to("nothing like it") is None
 
 
 def test_of_several_that_are_close_the_closest_is_meant():
-    assert Names(["order", "orders", "border"]).close_to("orderss") == "orders"
-    assert Names(["orders"]).close_to("ord", 0.9) is None
+    assert NameIndex(["order", "orders", "border"]).close_to("orderss") == "orders"
+    assert NameIndex(["orders"]).close_to("ord", 0.9) is None
 
 
 @pytest.mark.parametrize(
@@ -88,4 +88,4 @@ def test_of_several_that_are_close_the_closest_is_meant():
     ],
 )
 def test_a_key_that_is_nearly_a_known_one_is_misspelt(key, meant):
-    assert misspelt(key, Names(["x-max-length", "alternate", "age", "x-ttl"])) == meant
+    assert misspelt(key, NameIndex(["x-max-length", "alternate", "age", "x-ttl"])) == meant

@@ -1285,7 +1285,7 @@ def test_the_time_grows_with_the_number_of_mistakes_and_not_with_its_square():
 
 
 def test_the_closest_name_is_found_among_many():
-    names = words.Names(f"team-{one}.orders" for one in range(5000))
+    names = words.NameIndex(f"team-{one}.orders" for one in range(5000))
     assert names.close_to("team-1234.order") == "team-1234.orders"
     assert names.close_to("taem-1234.orders") == "team-1234.orders"
     assert names.close_to("nothing like it") is None

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rabbit_topology.model.units import duration_text, elapsed_text, milliseconds, octets
+from rabbit_topology.model.units import duration_text, elapsed_text, milliseconds, parse_size
 
 
 @given(st.integers(min_value=0))
@@ -28,15 +28,15 @@ def test_a_duration_has_one_way_of_being_written(value, text):
 
 @given(st.integers(0, 10**6))
 def test_sizes_know_both_kinds_of_prefix(count):
-    assert octets(f"{count}kB") == count * 1000
-    assert octets(f"{count}KiB") == count * 1024
-    assert octets(f"{count}GiB{count}B") == count * (2**30 + 1)
+    assert parse_size(f"{count}kB") == count * 1000
+    assert parse_size(f"{count}KiB") == count * 1024
+    assert parse_size(f"{count}GiB{count}B") == count * (2**30 + 1)
 
 
 @given(st.one_of(st.integers(), st.none(), st.booleans(), st.floats(allow_nan=False)))
 def test_what_is_not_text_is_left_to_the_model(value):
     assert milliseconds(value) is value
-    assert octets(value) is value
+    assert parse_size(value) is value
 
 
 @pytest.mark.parametrize(
@@ -50,7 +50,7 @@ def test_what_is_no_duration_is_refused(text):
 @pytest.mark.parametrize("text", ["", "5", "GiB", "5 GB", "-5B", "5gb", "1.5GB"])
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(ValueError, match="it is a size such as"):
-        octets(text)
+        parse_size(text)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_each_unit_of_time(text, value):
     ],
 )
 def test_each_unit_of_size(unit, value):
-    assert octets(f"3{unit}") == 3 * value
+    assert parse_size(f"3{unit}") == 3 * value
 
 
 @pytest.mark.parametrize(
@@ -97,4 +97,4 @@ def test_what_is_no_duration_or_size_is_told_examples():
     with pytest.raises(ValueError, match='such as "500ms", "30s" or "1h30m"'):
         milliseconds("soon")
     with pytest.raises(ValueError, match='such as "500MB" or "2GiB"'):
-        octets("much")
+        parse_size("much")

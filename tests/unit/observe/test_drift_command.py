@@ -356,7 +356,7 @@ class TestForms:
         assert " more\n" in text
 
 
-def test_many_objects_are_compared_faster_than_their_config_is_read():
-    spent, report = bench.measure(3_000)
-    assert report.equal == 3_000 + 1
-    assert spent["read the definitions"] + spent["compare"] < spent["read and check the config"]
+def test_the_benchmark_compares_as_many_objects_as_it_says():
+    spent, report = bench.measure(300)
+    assert report.equal == 300 + 1
+    assert set(spent) == {"read and check the config", "read the definitions", "compare"}

@@ -11,7 +11,7 @@ import pytest
 from pulumi.runtime import resource, settings
 from pulumi.runtime.stack import run_in_stack
 
-from rabbit_topology.deploy import pace
+from rabbit_topology.deploy import sdk
 
 
 class Child(pulumi.ComponentResource):
@@ -23,14 +23,14 @@ class Child(pulumi.ComponentResource):
 def log(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The debug log, as it is before any test."""
     said: list[str] = []
-    monkeypatch.delenv(pace.LOG, raising=False)
+    monkeypatch.delenv(sdk.LOG, raising=False)
     monkeypatch.setattr(pulumi.log, "debug", said.append)
     return said
 
 
 @pytest.fixture(autouse=True)
 def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What else `pace` changes, as it is before any test."""
+    """What else `sdk` changes, as it is before any test."""
     monkeypatch.setattr(resource, "_get_stack_trace", resource._get_stack_trace)
     before = gc.get_threshold()
     yield
@@ -39,7 +39,7 @@ def _restored(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def test_registrations_have_begun_when_the_sdk_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On an SDK where they have without our help, `begin_first` is not needed any more."""
+    """Where an SDK does so by itself, `register_before_waiting` is not needed any more."""
     begun: list[int] = []
 
     async def look() -> None:
@@ -52,7 +52,7 @@ def test_registrations_have_begun_when_the_sdk_looks(monkeypatch: pytest.MonkeyP
             Child(f"child-{number}")
 
     def ours() -> None:
-        pace.begin_first()
+        sdk.register_before_waiting()
         as_it_comes()
 
     asyncio.run(_as_the_engine_does(as_it_comes))
@@ -70,7 +70,7 @@ async def _as_the_engine_does(program) -> None:
 
 
 def test_without_an_engine_nothing_is_begun(deploy) -> None:
-    assert deploy(pace.begin_first).registrations == ()
+    assert deploy(sdk.register_before_waiting).registrations == ()
 
 
 def test_what_is_registered_stays_the_same(deploy) -> None:
@@ -78,21 +78,21 @@ def test_what_is_registered_stays_the_same(deploy) -> None:
         Child("child")
 
     def fast() -> None:
-        pace.start()
+        sdk.start()
         program()
 
     assert deploy(program).registrations == deploy(fast).registrations
 
 
 def test_the_sdk_keeps_its_debug_log_to_itself(log: list[str]) -> None:
-    pace.quieten()
+    sdk.silence_debug_log()
     pulumi.log.debug("unheard", stream_id=1)
     assert log == []
 
 
 def test_the_debug_log_can_be_had(log: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(pace.LOG, "1")
-    pace.quieten()
+    monkeypatch.setenv(sdk.LOG, "1")
+    sdk.silence_debug_log()
     pulumi.log.debug("heard")
     assert log == ["heard"]
 
@@ -116,7 +116,7 @@ class Concrete(Custom):
 
 def test_the_engine_is_told_the_same_places() -> None:
     told = []
-    for change in (lambda: None, pace.know_places, lambda: None):
+    for change in (lambda: None, sdk.cache_source_positions, lambda: None):
         change()
         told.append(list(Concrete().trace.frames))
     as_it_comes, *ours = told
@@ -130,20 +130,20 @@ def test_places_of_an_unknown_sdk_are_left_alone(
 ) -> None:
     monkeypatch.setattr(resource, changed, lambda one, other: None)
     before = resource._get_stack_trace
-    pace.know_places()
+    sdk.cache_source_positions()
     assert resource._get_stack_trace is before
 
 
 @pytest.mark.parametrize("gone", ["_get_source_position_for_frame", "_get_stack_trace"])
 def test_an_sdk_without_places_is_left_alone(monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
     monkeypatch.delattr(resource, gone)
-    pace.know_places()
+    sdk.cache_source_positions()
     assert not hasattr(resource, gone)
 
 
 def test_a_resource_made_without_its_classes_has_no_place() -> None:
     told = []
-    for change in (lambda: None, pace.know_places):
+    for change in (lambda: None, sdk.cache_source_positions):
         change()
         told.append(list(resource._get_stack_trace().frames))
     assert told == [[], []]
@@ -153,6 +153,6 @@ def test_garbage_is_collected_rarely_but_it_is() -> None:
     usual = 700
     gc.enable()  # a command of another test may have turned it off
     gc.set_threshold(usual)
-    pace.collect_rarely()
+    sdk.raise_gc_threshold()
     assert gc.get_threshold()[0] > 10 * usual
     assert gc.isenabled()

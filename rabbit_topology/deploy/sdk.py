@@ -28,13 +28,13 @@ LOG = "RABBIT_TOPOLOGY_SDK_LOG"
 
 def start() -> None:
     """Do it all; once, from the program that the engine runs."""
-    collect_rarely()
-    begin_first()
-    quieten()
-    know_places()
+    raise_gc_threshold()
+    register_before_waiting()
+    silence_debug_log()
+    cache_source_positions()
 
 
-def collect_rarely() -> None:
+def raise_gc_threshold() -> None:
     """Look for cycles of garbage seldom.
 
     Python does so again and again while objects become more, and a program only makes more of
@@ -44,7 +44,7 @@ def collect_rarely() -> None:
     gc.set_threshold(100_000, 20, 100)
 
 
-def begin_first() -> None:
+def register_before_waiting() -> None:
     """Let every registration begin before the SDK looks what there is to wait for.
 
     It waits for registrations one after the other, and then for all outputs at once, again after
@@ -60,8 +60,8 @@ async def _once_around() -> None:
     await asyncio.sleep(0)
 
 
-def quieten() -> None:
-    """Keep the SDK's own debug log to ourselves.
+def silence_debug_log() -> None:
+    """Drop the SDK's debug log: each line is a request that the program waits for.
 
     There are four lines for each resource, each sent to the engine in a request of its own that
     the whole program waits for, and the engine shows them with `--debug` only.
@@ -74,7 +74,7 @@ def _unsaid(*_: object, **__: object) -> None:
     """Take the place of `pulumi.log.debug`."""
 
 
-def know_places() -> None:
+def cache_source_positions() -> None:
     """Tell the engine where a resource is made without looking it all up for each of them.
 
     For each resource the SDK reads the source lines of some 25 frames, which it does not need, and
