@@ -112,11 +112,31 @@ def _vhost(management: Management, name: str, like: Version) -> _Vhost:
         exchanges = [*_with_unroutable(management, exchanges)]
     return _Vhost(
         vhost=vhost,
-        queues=[_queue(one, like) for one in _pages(management, f"/queues/{quoted}")],
+        queues=[_queue(one, like) for one in _queues(management, quoted, like)],
         exchanges=exchanges,
         bindings=[_binding(one) for one in management.get(f"/bindings/{quoted}")],
         connections=connections,
     )
+
+
+_CONSUMERS_ALONE = (4, 3)
+"""Before this version a quorum queue counts whoever holds one of its messages as a consumer, who
+has only got it by `basic.get` as well."""
+
+
+def _queues(management: Management, quoted: str, like: Version) -> list[Mapping[str, Any]]:
+    """Return the rows of a vhost's queues, with consumers that are such."""
+    rows = [*_pages(management, f"/queues/{quoted}")]
+
+    def may_differ(one: Mapping[str, Any]) -> bool:
+        return one.get("type") == QueueType.QUORUM and bool(one.get("consumers"))
+
+    if like >= _CONSUMERS_ALONE or not any(may_differ(one) for one in rows):
+        return rows
+    subscribed = Counter(one["queue"]["name"] for one in management.get(f"/consumers/{quoted}"))
+    return [
+        {**one, "consumers": subscribed[one["name"]]} if may_differ(one) else one for one in rows
+    ]
 
 
 def _pages(management: Management, path: str) -> Iterator[Mapping[str, Any]]:

@@ -401,6 +401,17 @@ def test_a_queue_is_listed_in_the_words_of_each_version(broker):
     assert jobs.settings == {}
 
 
+@pytest.mark.parametrize(("version", "consumers"), [("4.0.5", 1), ("3.10.8", 1), ("4.3.6", 3)])
+def test_who_only_got_a_message_is_no_consumer(broker, version, consumers):
+    """Before 4.3 a quorum queue counts it as one."""
+    broker.answers["/overview"]["rabbitmq_version"] = version
+    of(broker, "queues", "orders")["consumers"] = 3
+    broker.answers["/consumers/shop"] = [{"queue": {"vhost": "shop", "name": "orders"}}]
+    management = Management(endpoint=broker.endpoint, username="u", password="p")
+    seen = looking.look(management, ["shop"], [])
+    assert {one.name: one.consumers for one in seen.queues}["orders"] == consumers
+
+
 def test_pages_are_all_read(broker, monkeypatch):
     pages = {
         1: {"items": [queue("a")], "page_count": 2, "total_count": 2},
