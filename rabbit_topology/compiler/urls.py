@@ -58,16 +58,22 @@ def amqp_url(
     URL carries the credentials and is a secret. Without a ``password``, None, it names the user
     alone.
     """
-    scheme = "amqps" if tls else "amqp"
-    secret = "" if password is None else f":{_encode(password)}"
-    user = "" if username is None else f"{_encode(username)}{secret}@"
-    return f"{scheme}://{user}{address}/{_encode(vhost)}"
+    url = f"{'amqps' if tls else 'amqp'}://{address}/{_encode(vhost)}"
+    return url if username is None else with_credentials(url, username, password)
 
 
 def without_credentials(url: str) -> str:
     """Return a URL without the user and password that it may have."""
     parts = urlsplit(url)
     return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+
+def with_credentials(url: str, username: str, password: str | None) -> str:
+    """Return a URL with another user and password; without a ``password``, None, with the user."""
+    secret = "" if password is None else f":{_encode(password)}"
+    parts = urlsplit(url)
+    address = parts.netloc.rpartition("@")[2]
+    return parts._replace(netloc=f"{_encode(username)}{secret}@{address}").geturl()
 
 
 def is_https(url: str) -> bool:
