@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
@@ -66,6 +66,8 @@ class Rule:
     pending: int
     """Milliseconds for which it has to be so."""
     severity: Severity = Severity.WARNING
+    further: Mapping[str, str] = field(default_factory=dict)
+    """Further labels, where queues of the same services have different rules of a kind."""
     summary: str
     """A template."""
     runbook: str
@@ -76,6 +78,7 @@ class Rule:
         labels = {"severity": self.severity.value, "stack": literal(stack)}
         if self.services:
             labels["service"] = literal(", ".join(self.services))
+        labels |= self.further
         return {
             "alert": self.alert.value,
             "expr": self.expression,
@@ -233,6 +236,7 @@ class _Writer:
                 *(Alert.OVERDUE, queues, first),
                 expression=promql.by_queue(standing, "max"),
                 pending=first.wait + _STANDING,
+                further={"wait": time},
                 summary=(
                     f"messages in queue {_QUEUE} {self._where} should go on after {time}, and "
                     "nothing leaves it"
@@ -284,6 +288,10 @@ class _Writer:
                 expression=f"{held} >= {limit(first) * NEARLY_FULL:.12g}",
                 pending=_SOON,
                 severity=Severity.CRITICAL if first.loses else Severity.WARNING,
+                further={
+                    "limit": f"{limit(first)} {unit}",
+                    "overflow": first.overflow.value,
+                },
                 summary=(
                     f"queue {_QUEUE} {self._where} holds {_COUNT} of {limit(first)} {unit}; "
                     f"those beyond are {_beyond(first)}"

@@ -10,6 +10,7 @@ import pytest
 
 from rabbit_topology.watch import metrics, promql, rules
 from rabbit_topology.watch.rules import Alert, Severity, Source
+from tests.support.promtool import filled_in
 from tests.support.watched import EVERYTHING, ODD, SOURCE, watched, written
 
 
@@ -101,6 +102,24 @@ def test_an_alert_names_its_services_and_severity_and_the_series_the_queue_and_v
     assert "service" not in unowned["labels"]
 
 
+def test_no_two_rules_have_the_same_name_and_labels():
+    # promtool warns of such; and an alert of the one would be taken for the other's.
+    topology = {
+        "vhost": "v",
+        "queues": {
+            "one": {"retry": {"delays": ["5s", "1m"]}},
+            "five": {"max_length": 10},
+            "two": {"max_length": 20},
+            "three": {"max_length": 20, "overflow": "reject-publish"},
+            "four": {"max_length_bytes": 20},
+        },
+        "services": {"s": {"consumes": ["one", "two", "three", "four", "five"]}},
+    }
+    named = [(rule.alert, *rule.as_yaml("prod")["labels"].items()) for rule in written(topology)]
+    assert len(named) > 6
+    assert len(set(named)) == len(named)
+
+
 def test_every_runbook_has_the_command_to_run():
     command = "python -m rabbit_topology status --stack prod --vhost shop"
     assert all(command in rule.runbook for rule in written())
@@ -113,25 +132,16 @@ def test_names_stay_as_they_are_in_templates():
     rule = about(Alert.NO_CONSUMER)[ODD,]
     document = rule.as_yaml("{stack}")
     texts = [document["labels"]["service"], *document["annotations"].values()]
-    assert filled_in(texts[0]) == "odd {{service}}"
-    assert "which odd {{service}} consumes" in filled_in(texts[1])
-    assert filled_in(document["labels"]["stack"]) == "{stack}"
-
-
-def filled_in(template):
-    """Do what Prometheus does with the templates that rules have; any other is an error."""
-    known = {'{{ "{" }}': "{", "{{ $labels.queue }}": "q", '{{ printf "%.0f" $value }}': "3"}
-    parts = re.split(r"(\{\{.*?\}\})", template)
-    for part in parts:
-        assert part in known or "{" not in part, part
-    return "".join(known.get(part, part) for part in parts)
+    assert filled_in(texts[0], "q", 3) == "odd {{service}}"
+    assert "which odd {{service}} consumes" in filled_in(texts[1], "q", 3)
+    assert filled_in(document["labels"]["stack"], "q", 3) == "{stack}"
 
 
 @pytest.mark.parametrize("rule", written(), ids=lambda rule: f"{rule.alert}-{rule.queues[:1]}")
 def test_each_text_is_a_template_that_can_be_filled_in(rule):
     document = rule.as_yaml("prod")
     for text in (*document["labels"].values(), *document["annotations"].values()):
-        assert filled_in(text)
+        assert filled_in(text, "q", 3)
     assert document["for"] == promql.duration(rule.pending)
 
 
