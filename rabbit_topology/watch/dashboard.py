@@ -146,9 +146,9 @@ class _Writer:
                 title, shown = _ROWS[purpose]
                 held = " or ".join(self._series(metrics.MESSAGES, chosen))
                 yield _number(title, shown, f"sum({held})")
-        consumed = [queue for queue in self._watched if queue.consumed and not _is_stream(queue)]
-        if consumed:
-            series = " or ".join(self._series(metrics.CONSUMERS, consumed))
+        needing = [queue for queue in self._watched if queue.needs_consumer]
+        if needing:
+            series = " or ".join(self._series(metrics.CONSUMERS, needing))
             without = f"count({promql.by_queue(series)} == 0) or vector(0)"
             yield _number("Without a consumer", "Queues that a service should consume", without)
 
@@ -227,10 +227,6 @@ class _Writer:
         return [
             promql.selector(metric, self._job, vhost, names) for vhost, names in by_vhost.items()
         ]
-
-
-def _is_stream(queue: Watched) -> bool:
-    return queue.purpose is Purpose.STREAM
 
 
 def _number(title: str, shown: str, expression: str) -> _Panel:

@@ -45,8 +45,8 @@ class Watched:
     services: tuple[str, ...] = ()
     """Those whose matter it is: who consume it, or the queue that its messages come from; of
     unroutable messages, who publish them."""
-    consumed: bool = False
-    """A service consumes it."""
+    consumers: tuple[str, ...] = ()
+    """The services that consume it."""
     wait: int = 0
     """Milliseconds that a message waits in it at most; 0: there is no end."""
     max_length: int = 0
@@ -57,6 +57,14 @@ class Watched:
     """What happens beyond."""
     dead_letters: bool = False
     """What it drops is dead-lettered."""
+
+    @property
+    def needs_consumer(self) -> bool:
+        """Whether a service should consume it all the time.
+
+        What else a service consumes, such as a parking lot, it looks into when there is something.
+        """
+        return self.purpose is Purpose.WORK and bool(self.consumers)
 
     @property
     def loses(self) -> bool:
@@ -116,7 +124,7 @@ def _watched(context: Context, name: str, role: _Role, whose: _Services) -> Watc
         name=name,
         purpose=role.purpose,
         services=whose.of(name, role),
-        consumed=name in whose.consuming,
+        consumers=tuple(sorted(whose.consuming.get(name, ()))),
         dead_letters=_DEAD in settings,
     )
     if role.purpose is Purpose.STREAM:  # its limits are for how long it keeps what it has

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -169,22 +169,20 @@ class _Writer:
 
     def no_consumer(self) -> Iterator[Rule]:
         """Leave streams out: the metrics do not have the consumers of their own protocol."""
-        consumed = (
-            queue for queue in self._watched if queue.consumed and queue.purpose is not _STREAM
-        )
-        for queues, first in _alike(consumed, lambda queue: queue.services):
-            who = literal(" and ".join(first.services))
-            verb = "consumes" if len(first.services) == 1 else "consume"
+        needing = (queue for queue in self._watched if queue.needs_consumer)
+        for queues, first in _alike(needing, lambda queue: queue.consumers):
+            who = literal(_listed(first.consumers))
+            verb = "consumes" if len(first.consumers) == 1 else "consume"
             series = promql.by_queue(self._series(metrics.CONSUMERS, queues))
             yield self._rule(
-                *(Alert.NO_CONSUMER, queues, first),
+                *(Alert.NO_CONSUMER, queues, replace(first, services=first.consumers)),
                 expression=f"{series} == 0",
                 pending=_LATER,
                 severity=Severity.CRITICAL,
                 summary=f"nobody consumes queue {_QUEUE} {self._where}, which {who} {verb}",
                 runbook=(
-                    f"Start {who}, or see in its log why it does not consume: a wrong password, no "
-                    f"permission, an exception at its start. {self._look}"
+                    f"Start {who}, or see in the log why nothing is consumed: a wrong password, no "
+                    f"permission, an exception at the start. {self._look}"
                 ),
             )
 
@@ -314,9 +312,6 @@ class _Writer:
         return Rule(alert=alert, vhost=self._vhost, services=first.services, queues=queues, **said)
 
 
-_STREAM = Purpose.STREAM
-
-
 def _alike(
     watched: Iterable[Watched], key: Callable[[Watched], Hashable]
 ) -> Iterator[tuple[tuple[str, ...], Watched]]:
@@ -326,6 +321,12 @@ def _alike(
         groups.setdefault(key(queue), []).append(queue)
     for same in groups.values():
         yield tuple(queue.name for queue in same), same[0]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names as a person lists them: ``a, b and c``."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
 
 
 def _beyond(watched: Watched) -> str:

@@ -120,6 +120,25 @@ def test_no_two_rules_have_the_same_name_and_labels():
     assert len(set(named)) == len(named)
 
 
+def test_what_somebody_looks_into_now_and_then_needs_no_consumer():
+    topology = {
+        "vhost": "v",
+        "exchanges": {"e": {"unroutable": True}},
+        "queues": {"one": {"retry": {"delays": ["5s"]}}, "two": {"dead_letter": True}},
+        "services": {
+            "operator": {"consumes": ["one.parking-lot", "two.dead-letter", "e.unroutable"]},
+            "a": {"consumes": ["one"]},
+            "b": {"consumes": ["one"]},
+            "c": {"consumes": ["one"]},
+        },
+    }
+    (rule,) = of(Alert.NO_CONSUMER, topology)
+    assert (rule.queues, rule.services) == (("one",), ("a", "b", "c"))
+    assert "which a, b and c consume" in rule.summary
+    (parked,) = of(Alert.PARKED, topology)
+    assert parked.services == ("a", "b", "c", "operator")
+
+
 def test_every_runbook_has_the_command_to_run():
     command = "python -m rabbit_topology status --stack prod --vhost shop"
     assert all(command in rule.runbook for rule in written())
