@@ -24,22 +24,27 @@ def write(file: Path, text: str) -> None:
     Raises:
         TopologyError: It cannot be written, or its name is that of a link or of no plain file.
     """
-    if file.is_symlink():
-        raise TopologyError(f"{file}: it is a symbolic link; name the file that it leads to")
-    if file.exists() and not file.is_file():
-        raise TopologyError(f"{file}: it is there, and is no plain file; name another one")
     try:
-        descriptor, beside = tempfile.mkstemp(prefix=".rabbit-topology-", dir=file.parent)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as written:
-                os.fchmod(written.fileno(), _MODE)
-                written.write(text)
-                written.flush()
-                os.fsync(written.fileno())
-            # Of a link that has come meanwhile it takes the place, and does not follow it.
-            Path(beside).replace(file)
-        except BaseException:
-            Path(beside).unlink(missing_ok=True)
-            raise
+        if file.is_symlink():
+            raise TopologyError(f"{file}: it is a symbolic link; name the file that it leads to")
+        if file.exists() and not file.is_file():
+            raise TopologyError(f"{file}: it is there, and is no plain file; name another one")
+        _replace(file, text)
     except OSError as error:
         raise TopologyError(f"{file}: {error.strerror}") from None
+
+
+def _replace(file: Path, text: str) -> None:
+    descriptor, name = tempfile.mkstemp(prefix=".rabbit-topology-", dir=file.parent)
+    beside = Path(name)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as written:
+            os.fchmod(written.fileno(), _MODE)
+            written.write(text)
+            written.flush()
+            os.fsync(written.fileno())
+        # Of a link that has come meanwhile it takes the place, and does not follow it.
+        beside.replace(file)
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise

@@ -57,7 +57,7 @@ def users(outputs: Mapping[str, Any], state: Mapping[str, Any]) -> list[Account]
         for type_, logical, inputs in resources
         if type_ in _NAMED_BY
         and isinstance(name := inputs.get(_NAMED_BY[type_]), str)
-        and (vhost := _vhost(logical, name)) in vhosts
+        and "connection_url" in vhosts.get(vhost := _vhost(logical, name), ())
     }
     return [
         Account(
@@ -87,10 +87,10 @@ def _name(urn: str) -> str:
     return urn.split("::", 3)[-1]
 
 
-def _vhost(logical: str, user: str) -> str | None:
-    """Return the vhost of a user that is declared by hand: ``<vhost>/user/<name>``."""
+def _vhost(logical: str, user: str) -> str:
+    """Return the vhost of a user that is declared by hand, ``<vhost>/user/<name>``, else ""."""
     vhost = logical.removesuffix(f"/user/{user}")
-    return vhost if vhost != logical else None
+    return vhost if vhost != logical else ""
 
 
 def _plain(password: Any) -> str | None:

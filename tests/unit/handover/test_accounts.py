@@ -137,3 +137,8 @@ def test_no_two_accounts_are_called_alike():
     assert titles == [
         *("a/gateway", "b/gateway", "worker", "user/worker", "a/ops", "b/ops", "alone")
     ]
+
+
+def test_a_program_that_exports_no_url_of_its_own_hands_over_no_users():
+    exported = state(resource("User", "shop/v/user/ops", name="ops", password=secret("x")))
+    assert outputs.users({"vhosts": {"v": {"service_urls": {}}}}, exported) == []

@@ -35,7 +35,7 @@ def read(literal):
 
 def _twice(literal):
     # Numbers that follow each other: the pattern above takes one of two neighbours.
-    return re.sub(r"(\\x..)(?=\\x)", lambda found: "\\u00" + found[1][2:], literal)
+    return re.sub(r"(\\x..)(?=\\x)", lambda one: "\\u00" + one[1][2:], literal)
 
 
 @given(NAMES)

@@ -10,6 +10,7 @@ import pytest
 
 from rabbit_topology.watch import metrics, promql, rules
 from rabbit_topology.watch.rules import Alert, Severity, Source
+from tests.support import promtool
 from tests.support.promtool import filled_in
 from tests.support.watched import EVERYTHING, ODD, SOURCE, watched, written
 
@@ -162,6 +163,21 @@ def test_each_text_is_a_template_that_can_be_filled_in(rule):
     for text in (*document["labels"].values(), *document["annotations"].values()):
         assert filled_in(text, "q", 3)
     assert document["for"] == promql.duration(rule.pending)
+
+
+def test_prometheus_own_tests_have_two_for_each_queue_of_each_rule():
+    made = promtool.document(SOURCE, written(), "rules.yaml")["tests"]
+    assert len(made) == 2 * sum(len(rule.queues or ("",)) for rule in written())
+    expected = [one["alert_rule_test"][0]["exp_alerts"] for one in made]
+    assert [len(alerts) for alerts in expected] == [1, 0] * (len(made) // 2)
+    labels = [alerts[0]["exp_labels"] for alerts in expected if alerts]
+    assert {"vhost", "queue", "severity", "stack", "service"} <= labels[1].keys()
+    assert not any(
+        "{{ " in text
+        for alerts in expected
+        for one in alerts
+        for text in one["exp_annotations"].values()
+    )
 
 
 def test_only_metrics_that_every_version_has_are_used():
