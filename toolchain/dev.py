@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from toolchain import broker, engine, terraform
+from toolchain import broker, engine, promtool, terraform
 from toolchain.errors import BrokerError
 
 ROOT = Path(__file__).parent.parent
@@ -77,6 +77,7 @@ def clean() -> None:
     _stop_broker()
     engine.clean(say)
     terraform.clean(say)
+    promtool.clean(say)
     _run(dict(os.environ), sys.executable, "-m", "toolchain.broker", "clean")
     shutil.rmtree(LOCAL, ignore_errors=True)
 

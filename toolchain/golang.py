@@ -65,15 +65,24 @@ class Build:
         }
 
     def compile(
-        self, folder: Path, package: str, binary: Path, label: str, flags: str = "", mod: str = ""
+        self,
+        folder: Path,
+        package: str,
+        binary: Path,
+        label: str,
+        flags: str = "",
+        mod: str = "",
+        tags: str = "",
     ) -> None:
         """Compile `package`, as the module in `folder` sees it, to the file `binary`.
 
         flags: further linker flags. mod: `go build -mod`; by default `readonly`, which also keeps
-        a GOFLAGS=-mod=mod from writing into the clone. Raises BuildError.
+        a GOFLAGS=-mod=mod from writing into the clone. tags: build tags. Raises BuildError.
         """
         build = [self.go.command, "build", "-v", f"-mod={mod or 'readonly'}"]
         build += ["-buildvcs=false", "-trimpath", "-ldflags", "-s -w" + flags]
+        if tags:
+            build += ["-tags", tags]
         run(
             [*build, "-o", str(binary), package],
             label,

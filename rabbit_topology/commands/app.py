@@ -22,15 +22,16 @@ from rabbit_topology.commands import brokers, deployed, exits
 from rabbit_topology.commands import describe as describe_commands
 from rabbit_topology.commands import docs as docs_command
 from rabbit_topology.commands import drift as drift_command
+from rabbit_topology.commands import env as env_command
 from rabbit_topology.commands import routes as routes_commands
 from rabbit_topology.commands import status as status_command
+from rabbit_topology.commands import watch as watch_command
 from rabbit_topology.config import base
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.findings import Severity
 from rabbit_topology.lint import files as lint_files
 from rabbit_topology.lint import report
 from rabbit_topology.lint.check import CATALOGUE
-from rabbit_topology.services import environment
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 _out = Console(highlight=False, soft_wrap=True)
@@ -73,25 +74,6 @@ def prove(
     answering = f"{queues} of {queues} queues answer, {proven} of {proven} bindings deliver"
     _out.print(answering, style="bold green")
     _out.print("by messages through copies: none was put into a queue of the stack")
-
-
-@app.command()
-def env(
-    service: Annotated[str, typer.Argument(help="its name in the config")],
-    stack: Annotated[str | None, typer.Option(help="default: the selected stack")] = None,
-    vhost: Annotated[str | None, typer.Option(help="where several have such a service")] = None,
-    form: Annotated[
-        environment.Form, typer.Option("--format", help="how they are written")
-    ] = environment.Form.DOTENV,
-) -> None:
-    """Print what a service connects with, its password included, as environment variables."""
-    values = environment.variables(deployed.service_urls(service, stack=stack, vhost=vhost))
-    if not values["AMQP_PASSWORD"]:
-        raise TopologyError(
-            f"service {service} has `exists: true`, and its password is known to others alone: add "
-            "it as its `password`, a secret, and run `pulumi up`"
-        )
-    typer.echo(environment.render(service, values, form), nl=False)
 
 
 class Format(StrEnum):
@@ -165,12 +147,14 @@ def lint(
         raise typer.Exit(1)
 
 
+app.command()(env_command.env)
 app.command()(adopt_command.adopt)
 app.command(cls=exits.Command)(status_command.status)
 app.command(cls=exits.Command)(drift_command.drift)
 app.add_typer(routes_commands.app)
 app.add_typer(describe_commands.app)
 app.add_typer(docs_command.app)
+app.add_typer(watch_command.app, name="watch")
 
 
 _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "none"}

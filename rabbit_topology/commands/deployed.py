@@ -1,7 +1,7 @@
 """
 What a deployed stack is: its config and outputs, read with the `pulumi` command.
 
-Source: "pulumi config", "pulumi stack output", Pulumi documentation.
+Source: "pulumi config", "pulumi stack output", "pulumi stack export", Pulumi documentation.
 """
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rabbit_topology.broker.management import Management
 from rabbit_topology.config import base, provider_settings
-from rabbit_topology.config.words import show, suggest
 from rabbit_topology.errors import TopologyError
+from rabbit_topology.handover import outputs
+from rabbit_topology.handover.accounts import Account, Kind, of_vhost
 from rabbit_topology.lint.reading import parse_stack
 from rabbit_topology.model import Topology
 
@@ -39,7 +40,7 @@ def read(stack: str | None = None) -> Deployed:
         ConfigError: Its config is not a topology.
     """
     value = config(stack)
-    outputs = _outputs(stack)
+    read_outputs = _outputs(stack)
     whole = base.topology(
         value("rabbit-topology:base"), value("rabbit-topology:topology"), base.project_folder()
     )
@@ -54,9 +55,9 @@ def read(stack: str | None = None) -> Deployed:
             )
     management = Management(**reached)
     if isinstance(topology, Topology):
-        vhosts = [(topology, outputs)]
+        vhosts = [(topology, read_outputs)]
     else:
-        vhosts = [(vhost, outputs["vhosts"][vhost.vhost]) for vhost in topology]
+        vhosts = [(vhost, read_outputs["vhosts"][vhost.vhost]) for vhost in topology]
     return Deployed(vhosts=vhosts, management=management)
 
 
@@ -75,42 +76,30 @@ def config(stack: str | None = None) -> Callable[[str], Any]:
     return value
 
 
-def service_urls(
-    service: str, *, stack: str | None = None, vhost: str | None = None
-) -> str | list[str]:
-    """Read a service's AMQP URL, or one per host: a secret.
+def accounts(
+    stack: str | None = None,
+    *,
+    kinds: Collection[Kind] = tuple(Kind),
+    vhost: str | None = None,
+) -> list[Account]:
+    """Read what services and users of a stack connect with: secrets.
 
     Args:
-        service: Its name in the config.
         stack: The stack's name, the selected one by default.
-        vhost: Its vhost, needed only where several have a service of this name.
+        kinds: Which of them.
+        vhost: Only those of this one.
 
     Raises:
-        TopologyError: There is no such service, or more than one, or no stack that was deployed.
+        TopologyError: There is no such vhost, or no stack that was deployed.
     """
-    outputs = _outputs(stack)
-    every: dict[str, dict[str, Any]] = outputs.get("vhosts") or {outputs["vhost"]: outputs}
-    if vhost is not None and vhost not in every:
-        raise TopologyError(f"{show(vhost)} is not a vhost of the stack; {suggest(vhost, every)}")
-    chosen = every if vhost is None else {vhost: every[vhost]}
-    by_vhost = {
-        name: vhost_outputs.get("service_urls", {}) for name, vhost_outputs in chosen.items()
-    }
-    having = [name for name, urls in by_vhost.items() if service in urls]
-    match having:
-        case [only]:
-            its_urls: str | list[str] = by_vhost[only][service]
-            return its_urls
-        case []:
-            known = {name for urls in by_vhost.values() for name in urls}
-            raise TopologyError(
-                f"{show(service)} is not a service of the stack; {suggest(service, known)}"
-            )
-        case _:
-            raise TopologyError(
-                f"{show(service)} is a service of several vhosts: say --vhost and one of "
-                f"{', '.join(having)}"
-            )
+    read_outputs = _outputs(stack)
+    read_accounts: list[Account] = []
+    if Kind.SERVICE in kinds:
+        read_accounts += outputs.services(read_outputs)
+    if Kind.USER in kinds:
+        state = _pulumi("stack", "export", "--show-secrets", *_chosen(stack))
+        read_accounts += outputs.users(read_outputs, state)
+    return of_vhost(read_accounts, vhost, outputs.by_vhost(read_outputs))
 
 
 def _outputs(stack: str | None) -> dict[str, Any]:

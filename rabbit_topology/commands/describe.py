@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 import yaml
 
-from rabbit_topology.commands import sources
+from rabbit_topology.commands import files, sources
 from rabbit_topology.commands.routes import Live, Stack, Vhost
 from rabbit_topology.describe import asyncapi as documents
 from rabbit_topology.describe import build, changes, focus, fold, mermaid
@@ -100,13 +100,7 @@ def asyncapi(
     if output is None or output.suffix != ".json":
         # What stands there twice is written twice: read from JSON it is not one object.
         text = yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True, width=100)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TopologyError(f"{output}: {error.strerror}") from None
+    files.write(text, output)
 
 
 def _written(picture: Graph, form: Form) -> str:

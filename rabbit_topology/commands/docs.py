@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from rabbit_topology.commands import brokers, sources
+from rabbit_topology.commands.files import write
 from rabbit_topology.commands.routes import Live
 from rabbit_topology.config import base
 from rabbit_topology.describe.page import build
@@ -50,13 +51,7 @@ def docs(
             f"docs needs further packages: pip install -r {_REQUIREMENTS}"
         ) from None
     text = html.render(page)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TopologyError(f"{output}: {error.strerror}") from None
+    write(text, output)
 
 
 def _configs(files: list[Path] | None, stacks: list[str] | None, *, live: bool) -> list[Config]:

@@ -13,6 +13,7 @@ from datetime import datetime
 from rabbit_topology.findings import Severity
 from rabbit_topology.model import Topology
 from rabbit_topology.observe.status import Notice, QueueStatus, Seen
+from rabbit_topology.routing import purposes
 from rabbit_topology.services import permissions
 
 Key = tuple[str, str]
@@ -21,7 +22,6 @@ Key = tuple[str, str]
 _PARKING_LOT = ".parking-lot"
 _DEAD = "dead-letter-exchange"
 
-_NEARLY_FULL = 0.9
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 
 
@@ -54,7 +54,9 @@ def notices(seen: Seen, use: Expected) -> list[Notice]:
     """Return what somebody should look at, the most severe first."""
     order = list(Severity)
     every = [*_nodes(seen), *_missing(seen, use), *_vhosts(seen), *_services(seen, use)]
-    dead, unroutable = (_only_from(seen, sources) for sources in _sources(seen))
+    dead, unroutable = (
+        purposes.only_from(exchanges, _bindings(seen, "queue")) for exchanges in _sources(seen)
+    )
     for queue in seen.queues:
         key = queue.vhost, queue.name
         every += _queue(queue)
@@ -160,7 +162,7 @@ def _queue(queue: QueueStatus) -> Iterator[Notice]:
         )
     limit = queue.settings.get("max-length")
     held = (queue.ready or 0) + queue.delayed
-    if isinstance(limit, int) and limit > 0 and held >= limit * _NEARLY_FULL:
+    if isinstance(limit, int) and limit > 0 and held >= limit * purposes.NEARLY_FULL:
         beyond = queue.settings.get("overflow", "drop-head")
         yield _notice(
             Severity.WARNING, queue, f"{held:,} of {limit:,} that it may hold; beyond: {beyond}"
@@ -192,42 +194,26 @@ def _without_consumer(queue: QueueStatus, services: list[str], now: datetime) ->
 
 
 def _sources(seen: Seen) -> tuple[set[Key], set[Key]]:
-    """Return the exchanges that dead letters get to, and those that get what no binding took.
-
-    What a dead-letter exchange leads to gets dead letters, also as its alternate exchange.
-    """
-    onwards: dict[Key, set[Key]] = {}
-    for one in seen.exchanges:
-        if one.alternate:
-            onwards.setdefault((one.vhost, one.name), set()).add((one.vhost, one.alternate))
-    alternates = {target for targets in onwards.values() for target in targets}
-    for binding in seen.bindings:
-        if binding.kind == "exchange":
-            ends = (binding.vhost, binding.source), (binding.vhost, binding.destination)
-            onwards.setdefault(ends[0], set()).add(ends[1])
-    dead = set[Key]()
-    reached = {
-        (queue.vhost, target)
-        for queue in seen.queues
-        if isinstance(target := queue.settings.get(_DEAD), str)
-    }
-    while reached - dead:
-        dead |= reached
-        reached = {target for one in reached for target in onwards.get(one, ())}
-    return dead, alternates - dead
+    """Return the exchanges that dead letters get to, and those that get what no binding took."""
+    return purposes.sources(
+        (
+            (queue.vhost, target)
+            for queue in seen.queues
+            if isinstance(target := queue.settings.get(_DEAD), str)
+        ),
+        (
+            ((one.vhost, one.name), (one.vhost, one.alternate))
+            for one in seen.exchanges
+            if one.alternate
+        ),
+        _bindings(seen, "exchange"),
+    )
 
 
-def _only_from(seen: Seen, sources: set[Key]) -> set[Key]:
-    """Return the queues that are bound to some of these exchanges, and to no others."""
-    into: dict[Key, set[str]] = {}
-    for binding in seen.bindings:
-        if binding.kind == "queue" and binding.source:
-            into.setdefault((binding.vhost, binding.destination), set()).add(binding.source)
-    return {
-        (vhost, name)
-        for (vhost, name), names in into.items()
-        if all((vhost, source) in sources for source in names)
-    }
+def _bindings(seen: Seen, kind: str) -> Iterator[tuple[Key, Key]]:
+    for one in seen.bindings:
+        if one.kind == kind and one.source:  # every queue is bound to the default exchange
+            yield (one.vhost, one.source), (one.vhost, one.destination)
 
 
 def users(topologies: Iterable[Topology]) -> list[tuple[str, str, str]]:

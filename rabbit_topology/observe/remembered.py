@@ -17,6 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from rabbit_topology import private_files
 from rabbit_topology.config.stack import Stack
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.observe.drift import Report
@@ -60,14 +61,7 @@ def write(file: Path, etag: str, asked: Iterable[object], report: Report) -> Non
     """
     salt = token_hex(16)
     said = {"etag": etag, "salt": salt, "digest": digest(salt, asked), "report": asdict(report)}
-    beside = file.with_name(f"{file.name}.new")
-    try:
-        beside.unlink(missing_ok=True)
-        beside.touch(mode=0o600)
-        beside.write_text(json.dumps(said, ensure_ascii=False), encoding="utf-8")
-        beside.replace(file)
-    except OSError as error:
-        raise TopologyError(f"{file}: {error.strerror}") from None
+    private_files.write(file, json.dumps(said, ensure_ascii=False))
 
 
 def digest(salt: str, asked: Iterable[object]) -> str:

@@ -1,9 +1,8 @@
 """
-What a service connects with, as environment variables, in the forms that those are written in.
+What services and users connect with, as environment variables, in the forms of those who take them.
 
 Pure: no pulumi, no files. The result is a secret.
-Source: "Shell Command Language" (quoting), POSIX; "YAML 1.2" (double-quoted style); "Object Names
-and IDs" and "Secrets", Kubernetes documentation.
+Source: "Shell Command Language" (quoting), POSIX.
 """
 
 from __future__ import annotations
@@ -12,12 +11,13 @@ import json
 import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from enum import StrEnum
-from hashlib import sha256
 from urllib.parse import unquote, urlsplit
 
-_LABEL = 63
-"""Characters at most of a name that Kubernetes takes everywhere (RFC 1123 label)."""
+from rabbit_topology.services import stores
+from rabbit_topology.services.labels import variable_prefix
+from rabbit_topology.services.stores import Place
 
 
 class Form(StrEnum):
@@ -31,6 +31,37 @@ class Form(StrEnum):
     """One object."""
     KUBERNETES = "kubernetes"
     """The manifest of a Secret."""
+    VAULT = "vault"
+    """`vault kv put` commands for a POSIX shell."""
+    PUSH_SECRET = "push-secret"  # noqa: S105 - the name of a form
+    """A Secret, and a PushSecret of External Secrets Operator."""
+    EXTERNAL_SECRET = "external-secret"  # noqa: S105 - the name of a form
+    """An ExternalSecret: it holds no secret."""
+
+    @property
+    def manifests(self) -> bool:
+        """Whether it is for Kubernetes, where names stand in namespaces."""
+        return self in (Form.KUBERNETES, Form.PUSH_SECRET, Form.EXTERNAL_SECRET)
+
+    @property
+    def external(self) -> bool:
+        """Whether it is for External Secrets Operator."""
+        return self in (Form.PUSH_SECRET, Form.EXTERNAL_SECRET)
+
+    @property
+    def kept(self) -> bool:
+        """Whether it says where in a store the secret is."""
+        return self.external or self is Form.VAULT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Login:
+    """What one service or user connects with: a secret."""
+
+    name: str
+    """What it is called where it is handed over."""
+    values: Mapping[str, str]
+    """As `variables` returns them."""
 
 
 def variables(urls: str | Sequence[str]) -> dict[str, str]:
@@ -52,8 +83,9 @@ def variables(urls: str | Sequence[str]) -> dict[str, str]:
     }
 
 
-def render(service: str, values: Mapping[str, str], form: Form) -> str:
-    """Return the variables of a service in one of the forms, with a line break at the end."""
+def render(login: Login, form: Form, place: Place | None = None) -> str:
+    """Return the variables of one service in one of the forms, with a line break at the end."""
+    values, where = login.values, place or Place()
     match form:
         case Form.DOTENV:
             return _lines(f"{name}={_dotenv(value)}" for name, value in values.items())
@@ -62,22 +94,35 @@ def render(service: str, values: Mapping[str, str], form: Form) -> str:
         case Form.JSON:
             return json.dumps(values, indent=2) + "\n"
         case Form.KUBERNETES:
-            data = (f"  {name}: {_yaml(value)}" for name, value in values.items())
-            head = f"metadata:\n  name: {secret_name(service)}\ntype: Opaque\nstringData:"
-            return _lines(["apiVersion: v1", "kind: Secret", head, *data])
+            return stores.kubernetes(login.name, values, where)
+        case Form.VAULT:
+            return stores.vault(login.name, values, where)
+        case Form.PUSH_SECRET:
+            return stores.push_secret(login.name, values, where)
+        case Form.EXTERNAL_SECRET:
+            return stores.external_secret(login.name, where)
 
 
-def secret_name(service: str) -> str:
-    """Return the name of a service's Secret: `<service>-amqp`, as far as Kubernetes takes it.
+def render_all(logins: Sequence[Login], form: Form, place: Place | None = None) -> str:
+    """Return the variables of several services in one of the forms.
 
-    Where it does not, a hash keeps the names of two services apart.
+    In a form that has one name for each variable, the service's stands before it.
     """
-    plain = re.sub(r"[^a-z0-9]+", "-", service.lower()).strip("-")
-    if plain and plain == service and len(plain) <= _LABEL - len("-amqp"):
-        return f"{plain}-amqp"
-    tail = f"{sha256(service.encode()).hexdigest()[:8]}-amqp"
-    head = plain[: _LABEL - len(tail) - 1].strip("-")
-    return f"{head}-{tail}" if head else f"s-{tail}"
+    match form:
+        case Form.DOTENV | Form.SHELL:
+            return "\n".join(render(_prefixed(login), form) for login in logins)
+        case Form.JSON:
+            return json.dumps({login.name: login.values for login in logins}, indent=2) + "\n"
+        case Form.VAULT:
+            return "set -e\n" + "".join(render(login, form, place) for login in logins)
+        case _:
+            return "---\n".join(render(login, form, place) for login in logins)
+
+
+def _prefixed(login: Login) -> Login:
+    before = variable_prefix(login.name)
+    values = {f"{before}{name}": value for name, value in login.values.items()}
+    return Login(name=login.name, values=values)
 
 
 def _lines(lines: Iterable[str]) -> str:
@@ -94,9 +139,3 @@ def _dotenv(value: str) -> str:
     if not set(value) & {"'", "\\"}:
         return f"'{value}'"
     return '"' + re.sub(r'["\\$`]', r"\\\g<0>", value) + '"'
-
-
-def _yaml(value: str) -> str:
-    """Return a double-quoted scalar; JSON is one but for what it writes beyond ASCII."""
-    text = json.dumps(value, ensure_ascii=False)
-    return re.sub(r"[^\x20-\x7e]", lambda character: f"\\U{ord(character[0]):08x}", text)

@@ -20,7 +20,14 @@ def succeeds(program: str) -> bool:
     return not subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode
 
 
-@pytest.mark.parametrize("name", ["commands", "describe", "observe", "routing.network", "testing"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("adopt", "commands", "describe", "handover", "observe", "private_files", "testing"),
+        *("routing.network", "watch"),
+        *("services.environment", "services.labels", "services.stores"),
+    ],
+)
 def test_a_deployment_does_not_load_it(name):
     program = (
         "import sys, rabbit_topology, rabbit_topology.deploy.program\n"

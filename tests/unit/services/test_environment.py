@@ -15,11 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from yarl import URL
 
-from rabbit_topology import TopologyError
-from rabbit_topology.commands import app, deployed
 from rabbit_topology.compiler import urls
 from rabbit_topology.services import environment
-from rabbit_topology.services.environment import Form, render, secret_name, variables
+from rabbit_topology.services.environment import Form, Login, variables
+from rabbit_topology.services.labels import secret_name
 
 ODD = [
     "plain",
@@ -45,9 +44,18 @@ def url(password="p", *, user="u", vhost="v", host="mq", tls=False):
     return urls.amqp_url(address, vhost, tls=tls, username=user, password=password)
 
 
-def from_shell(script):
+def render(name, values, form):
+    return environment.render(Login(name=name, values=values), form)
+
+
+def render_all(form, **logins):
+    every = [Login(name=name, values=values) for name, values in logins.items()]
+    return environment.render_all(every, form)
+
+
+def from_shell(script, names=None):
     """Run a script with a POSIX shell and return the variables that it left."""
-    names = list(variables(url()))
+    names = list(variables(url())) if names is None else names
     shown = " ".join(f'"${name}"' for name in names)
     ended = subprocess.run(
         ["sh", "-c", f"{script}\nprintf '%s\\0' {shown}"],
@@ -180,78 +188,34 @@ def test_json_has_a_line_for_each_variable():
     assert shown == '{\n  "A": "1",\n  "B": "2"\n}\n'
 
 
-@pytest.fixture
-def outputs(mocker):
-    result = {"vhost": "v", "connection_url": "", "service_urls": {"gateway": url("hunter2")}}
-    return mocker.patch.object(deployed, "_pulumi", return_value=result)
-
-
-def run(mocker, *arguments):
-    mocker.patch("sys.argv", ["rabbit_topology", "env", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        app.main()
-    return ended.value.code
-
-
-def test_the_command_prints_dotenv_of_the_selected_stack(mocker, outputs, capsys):
-    assert not run(mocker, "gateway")
-    expected = render("gateway", variables(url("hunter2")), Form.DOTENV)
-    assert capsys.readouterr().out == expected
-    outputs.assert_called_once_with("stack", "output", "--json", "--show-secrets")
-
-
-@pytest.mark.parametrize("form", list(Form))
-def test_the_command_prints_any_form_of_any_stack(mocker, outputs, capsys, form):
-    assert not run(mocker, "gateway", "--stack", "prod", "--format", form)
-    expected = render("gateway", variables(url("hunter2")), form)
-    assert capsys.readouterr().out == expected
-    assert outputs.call_args.args[-2:] == ("--stack", "prod")
-
-
-def test_the_command_takes_a_vhost(mocker, outputs, capsys):
-    assert not run(mocker, "gateway", "--vhost", "v")
-    assert "hunter2" in capsys.readouterr().out
-    assert run(mocker, "gateway", "--vhost", "w") == 1
-    assert "hunter2" not in capsys.readouterr().err
-
-
-def test_an_unknown_service_is_an_error_that_shows_no_secret(mocker, outputs, capsys):
-    assert run(mocker, "gatway") == 1
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert '"gatway" is not a service of the stack; did you mean "gateway"?' in printed.err
-    assert "hunter2" not in printed.err
-
-
-@pytest.mark.parametrize(
-    ("outputs", "words"),
-    [
-        ({}, "run `pulumi up` first"),
-        ({"vhost": "v", "connection_url": "", "service_urls": {}}, "none is declared"),
-        ({"vhost": "v", "connection_url": ""}, "none is declared"),
-    ],
-)
-def test_a_stack_without_services_says_so(mocker, outputs, words):
-    mocker.patch.object(deployed, "_pulumi", return_value=outputs)
-    with pytest.raises(TopologyError, match=words):
-        deployed.service_urls("gateway")
-
-
-def test_with_several_vhosts_the_vhost_is_said_only_where_it_has_to_be(mocker):
-    vhosts = {
-        "a": {"service_urls": {"gateway": "a-gateway", "worker": "a-worker"}},
-        "b": {"service_urls": {"gateway": "b-gateway"}},
+@settings(max_examples=30)
+@given(password=_TEXT)
+def test_of_several_services_a_shell_reads_each_under_its_own_names(password):
+    values = variables(url(password))
+    whole = {
+        f"{prefix}_{name}": values[name] for prefix in ("BILLING", "_2ND_X") for name in values
     }
-    mocker.patch.object(deployed, "_pulumi", return_value={"vhosts": vhosts})
-    assert deployed.service_urls("worker") == "a-worker"
-    assert deployed.service_urls("gateway", vhost="b") == "b-gateway"
-    with pytest.raises(TopologyError, match="say --vhost and one of a, b"):
-        deployed.service_urls("gateway")
-    with pytest.raises(TopologyError, match=r'"worker" is not a service .*; known are: gateway'):
-        deployed.service_urls("worker", vhost="b")
-    with pytest.raises(TopologyError, match=r'"c" is not a vhost of the stack'):
-        deployed.service_urls("worker", vhost="c")
+    for form in (Form.SHELL, Form.DOTENV):
+        written = render_all(form, **{"billing": values, "2nd-x": values})
+        assert from_shell(written, [*whole]) == whole
+
+
+def test_of_several_services_json_is_one_object_for_each():
+    one, other = variables(url("a")), variables(url("b"))
+    written = render_all(Form.JSON, **{"billing": one, "odd name": other})
+    assert json.loads(written) == {"billing": one, "odd name": other}
+
+
+def test_of_several_services_each_has_a_manifest():
+    one, other = variables(url("a")), variables(url("b"))
+    written = render_all(Form.KUBERNETES, **{"billing": one, "odd name": other})
+    documents = list(yaml.safe_load_all(written))
+    assert [document["stringData"] for document in documents] == [one, other]
+    names = [document["metadata"]["name"] for document in documents]
+    assert names == ["billing-amqp", secret_name("odd name")]
 
 
 def test_the_forms_are_these():
-    assert [str(one) for one in environment.Form] == ["dotenv", "shell", "json", "kubernetes"]
+    assert [str(one) for one in environment.Form] == [
+        *("dotenv", "shell", "json", "kubernetes", "vault", "push-secret", "external-secret"),
+    ]
