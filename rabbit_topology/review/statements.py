@@ -64,7 +64,7 @@ _LINE = re.compile(
 """One of several objects that a text lists."""
 
 _CANNOT = re.compile(
-    r"\b(?P<kind>queue|stream|exchange) (?P<name>.+?) (?:cannot be replaced|holds messages and )",
+    r"\A(?P<kind>queue|stream|exchange) (?P<name>.+?) (?:cannot be replaced|holds messages and )",
     re.DOTALL,
 )
 _MEANWHILE = re.compile(r"which is to hold messages of (?P<name>.+?) meanwhile", re.DOTALL)
@@ -209,7 +209,7 @@ def _refused(text: str) -> Iterator[Told]:
     elif matched := _TOGETHER.match(text):
         for name in matched["names"].split(", "):
             yield Told(kind="queue", name=name, reason=_first(text))
-    elif matched := _CANNOT.search(text) or _MOVED.match(text) or _BEGINS.match(text):
+    elif matched := _CANNOT.match(text) or _MOVED.match(text) or _BEGINS.match(text):
         yield Told(kind=_kind(matched["kind"]), name=matched["name"], reason=_first(text))
 
 
