@@ -15,7 +15,7 @@ import typer
 from rabbit_topology.commands import brokers, exits, sources
 from rabbit_topology.commands.routes import Stack
 from rabbit_topology.config.stack import Stack as Config
-from rabbit_topology.errors import TopologyError
+from rabbit_topology.errors import ConfigError, TopologyError
 from rabbit_topology.review import as_json, comment, preview
 from rabbit_topology.review.preview import Preview
 from rabbit_topology.review.verdict import Outcome, Review
@@ -79,7 +79,12 @@ def _configs(base: str | None, where: Path) -> tuple[Config | None, Config]:
     if not sources.is_there(base, str(where)):
         typer.echo(f"{base} does not have {where}: there is nothing to compare it with", err=True)
         return None, sources.load(where)
-    return sources.pair(base, str(where))
+    try:
+        return sources.pair(base, str(where))
+    except ConfigError as error:
+        now = sources.load(where)  # what is wrong is not this one
+        typer.echo(f"{base}: there is nothing to compare with: {error}", err=True)
+        return None, now
 
 
 def _preview(named: str) -> Preview:

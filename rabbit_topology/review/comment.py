@@ -117,7 +117,7 @@ def _why(review: Review) -> Iterator[str]:
             yield f"- refused, {_text(title(told.kind, told.name))}: {_text(reason)}"
         if not one.objects:
             yield f"- refused: {_text(one.note.text.partition(chr(10))[0])}"
-    for says in (Says.FAILED, Says.UNKNOWN):
+    for says in (Says.FAILED, Says.UNCLEAR, Says.UNKNOWN):
         yield from (f"- {_text(one.note.text)}" for one in review.saying(says))
 
 

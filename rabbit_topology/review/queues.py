@@ -75,7 +75,7 @@ def rows(
         settings: By vhost and queue that both configs have: settings that change in place.
     """
     told = _told(statements)
-    looked = not any(one.ended or one.says is Says.UNKNOWN for one in statements)
+    looked = not any(map(_is_unseeing, statements))
     adopts = any(one.says is Says.ADOPTS for one in statements)
     steps = [step for step in preview.steps if step.kind == "queue"]
     known = [_row(step, told.get(step.name, []), looked=looked, adopts=adopts) for step in steps]
@@ -96,6 +96,12 @@ def seconds(messages: int) -> str:
     """Return about how long a replacement takes, as it was measured, in words."""
     value = _SECONDS_AT_LEAST + messages * _SECONDS_FOR_EACH
     return f"some {round(value, -1):.0f} s" if value < 90 else f"some {ceil(value / 60):,} min"
+
+
+def _is_unseeing(statement: Statement) -> bool:
+    """Return whether after this not every queue was looked at."""
+    whole = statement.says is Says.REFUSED and not statement.objects
+    return whole or statement.ended or statement.says in (Says.UNKNOWN, Says.UNCLEAR)
 
 
 def _told(statements: Iterable[Statement]) -> dict[str, list[tuple[Says, Told]]]:

@@ -26,6 +26,11 @@ _NOT_KNOWN = (
     "what earlier runs have left is not known",
     "what was imported and never deployed is not noticed",
 )
+_ABOUT_LOSS = re.compile(
+    r"\A(?:would lose |loses messages|queue .+ is deleted with )|on_delete is discard\Z", re.DOTALL
+)
+"""What a text looks like that tells of a loss: if nothing else is known of it, all may be lost."""
+
 _ADOPTS = re.compile(r"\Aadopts ([\d,]+) objects?, which are there as they are declared")
 
 _OTHERS = "delayed|not dead-lettered yet|in a state that this program does not know"
@@ -91,6 +96,8 @@ class Says(StrEnum):
     ADOPTS = "adopts"
     UNKNOWN = "unknown"
     """The broker could not be asked."""
+    UNCLEAR = "unclear"
+    """It may tell of a loss, and is not understood."""
     FAILED = "failed"
     """The preview did not come to its end."""
     WARNED = "warned"
@@ -179,6 +186,8 @@ def _statement(note: Note) -> Statement:
         return Statement(says=Says.FAILED, note=note)
     if note.severity == WARNING and any(part in text for part in _NOT_KNOWN):
         return Statement(says=Says.UNKNOWN, note=note)
+    if _ABOUT_LOSS.search(text):
+        return Statement(says=Says.UNCLEAR, note=note)
     if matched := _ADOPTS.match(text):
         return Statement(says=Says.ADOPTS, note=note, number=_number(matched[1]))
     return Statement(says=Says.WARNED if note.severity == WARNING else Says.TOLD, note=note)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from rabbit_topology.config.stack import Stack
+from rabbit_topology.config.words import without_secrets
 from rabbit_topology.review import configs, statements
 from rabbit_topology.review import queues as of_queues
 from rabbit_topology.review.configs import VhostChange
@@ -103,13 +104,15 @@ def _verdict(
     if refused := [one for one in said if one.says is Says.REFUSED]:
         return Outcome.REFUSED, _refused(refused)
     if failed := [one for one in said if one.says is Says.FAILED]:
-        return Outcome.FAILED, f"The preview failed: {_short(failed[0].note.text)}"
+        return Outcome.FAILED, f"The preview failed: {_short(failed[0])}"
     if not (preview.notes or preview.steps or preview.counts):
         return Outcome.FAILED, "The preview failed: it says nothing"
     if discarded := [one for one in said if one.says is Says.DISCARDED]:
         return Outcome.DISCARDS, discards(discarded)
     if not preview.changes:
         return Outcome.LOSES_NOTHING, "Changes nothing"
+    if any(one.says is Says.UNCLEAR for one in said):
+        return Outcome.NOT_KNOWN, "Not known: the preview tells of a loss in words that are new"
     if any(one.says is Says.UNKNOWN for one in said):
         return Outcome.NOT_KNOWN, "Not known: the broker could not be asked"
     if unguarded := sum(row.fate is Fate.UNKNOWN for row in rows):
@@ -165,6 +168,6 @@ def _listed(parts: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _short(text: str) -> str:
-    line = text.partition("\n")[0]
+def _short(failed: Statement) -> str:
+    line = str(without_secrets(failed.note.text.partition("\n")[0]))
     return line if len(line) <= _SHOWN else f"{line[: _SHOWN - 1]}…"

@@ -20,7 +20,9 @@ def succeeds(program: str) -> bool:
     return not subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=False).returncode
 
 
-@pytest.mark.parametrize("name", ["commands", "describe", "observe", "routing.network", "testing"])
+@pytest.mark.parametrize(
+    "name", ["commands", "describe", "observe", "review", "routing.network", "testing"]
+)
 def test_a_deployment_does_not_load_it(name):
     program = (
         "import sys, rabbit_topology, rabbit_topology.deploy.program\n"
@@ -36,6 +38,7 @@ def test_what_reads_a_config_needs_no_engine_and_no_broker(library):
     program = (
         "import sys, rabbit_topology.lint.files, rabbit_topology.commands.routes\n"
         "import rabbit_topology.commands.describe, rabbit_topology.commands.drift\n"
+        "import rabbit_topology.commands.review\n"
         f"sys.exit({library!r} in sys.modules)"
     )
     assert succeeds(program)

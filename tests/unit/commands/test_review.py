@@ -157,6 +157,13 @@ def test_a_stack_that_was_not_there_before_is_compared_with_nothing(project):
         run("Pulumi.new.yaml --base other.yaml", stdin=made)
 
 
+def test_a_config_before_that_was_wrong_is_compared_with_nothing(project):
+    (project / "base.yaml").write_text("{vhost: v, queues: {q: {type: quorun}}}")
+    result = run("--base base.yaml --preview preview.json")
+    assert "base.yaml: there is nothing to compare with: 1 problem" in result.stderr
+    assert "there is no config before" in result.stdout
+
+
 def test_a_preview_of_another_stack_is_an_error(project):
     other = previews.preview(step("create", "queue", "q"), stack="dev")
     with pytest.raises(TopologyError, match=r"the preview is of stack dev, and .* that of prod"):

@@ -137,6 +137,22 @@ CASES = {
         "not known",
         "",
     ),
+    "all is refused": (
+        step("delete", "queue", "q", hook="queue"),
+        [said("warning", "these are two brokers; `pulumi up` will refuse")],
+        Fate.UNKNOWN,
+        "would be deleted",
+        "not known",
+        "",
+    ),
+    "what is said is not understood": (
+        step("delete", "queue", "q", hook="discarded-queue"),
+        [said("info", "queue q is deleted with 5 messages")],
+        Fate.UNKNOWN,
+        "would be deleted",
+        "not known",
+        "",
+    ),
     "the preview ended before": (
         step("delete", "queue", "q", hook="queue"),
         [raised("would lose 1 messages in another place; `pulumi up` will refuse")],
