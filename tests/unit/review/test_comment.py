@@ -4,10 +4,12 @@ The comment: the verdict first, nothing in it that Markdown takes for anything e
 
 from __future__ import annotations
 
+import html
 import json
 import re
 
 import pytest
+from markdown_it import MarkdownIt  # which rich brings
 
 from rabbit_topology.lint.reading import read
 from rabbit_topology.review import as_json, comment, preview
@@ -317,3 +319,31 @@ def test_all_of_it_is_there_for_programs():
 
 def test_the_marker_is_a_comment_whatever_a_stack_is_called():
     assert comment.marker("a-->b\n") == "<!-- rabbit-topology review a--_b_ -->"
+
+
+def rendered(text):
+    """Return the comment as a code host shows it: HTML."""
+    return MarkdownIt("commonmark", {"html": True}).enable("table").render(text)
+
+
+def test_a_code_host_shows_it_as_it_is_meant():
+    before = {**CONFIG, "queues": {"q": {}, "r": {}}, "services": {"s": {"consumes": ["r"]}}}
+    now = {**before, "queues": {"q": {}}, "services": {"s": {"consumes": ["q"]}}}
+    seen = made(gone(NASTY), gone(), notes=[lost(NASTY), lost()], before=before, now=now)
+    shown = rendered(comment.write(seen))
+    assert shown.startswith("<h3>Would be refused: 2 queues</h3>\n<!-- rabbit-topology review test")
+    cells = [
+        html.unescape(re.sub("<[^>]+>", "", cell))
+        for cell in re.findall(r"<td[^>]*>(.*?)</td>", shown, re.DOTALL)
+    ]
+    assert cells[:8] == [
+        *(NASTY.replace("\n", r"\n"), "refused: it is gone", HELD, "stays as it is"),
+        *("q", "refused: it is gone", HELD, "stays as it is"),
+    ]
+    assert cells[8:] == ["v.s", "read", "^(r)$", "^(q)$", "q"]
+    assert shown.count("<table>") == 2
+    assert '<code class="language-mermaid">flowchart LR\n' in shown
+    assert shown.count("<details>") == shown.count("</details>") == 2
+    assert "<li>warning: would lose 21 messages in queue" in shown
+    # What stands behind the marker is a paragraph, and no part of it.
+    assert "<p>Stack <code>test</code>: queues: 2 refused;" in shown
