@@ -2,8 +2,8 @@
 What `pulumi preview --json` says: which steps there are, and what was said meanwhile.
 
 The engine puts what the program tells it into `diagnostics`: a text with its severity in front and
-a line break behind. What a hook raises has the engine's own words before it and a traceback after
-it; neither belongs to what was said.
+a line break behind. What a hook raises has the engine's own words before it, and may have a
+traceback after it; neither belongs to what was said.
 Source: `PreviewDigest` of the engine's package `display`; "pulumi preview", Pulumi documentation.
 """
 
@@ -30,7 +30,8 @@ _RAISED = (
     re.compile(r'\A.*?\b(?:before|after|error) hook "[^"\n]*" failed: ', re.DOTALL),
     re.compile(r"\A.*?\bInvoke callback \S+ error: ", re.DOTALL),
 )
-"""What stands before that which a hook raises: of the engine, and of the SDK."""
+"""What stands before that which a hook raises: of the engine, and of the SDK where it does not tell
+the engine by itself."""
 
 _TRACEBACK = re.compile(r':\n  File "[^\n]*", line \d+, in .*\Z', re.DOTALL)
 

@@ -152,8 +152,16 @@ class Statement:
 
 
 def read(notes: Iterable[Note]) -> list[Statement]:
-    """Return what the texts of a preview mean, in their order."""
-    return [_statement(note) for note in notes if note.text]
+    """Return what the texts of a preview mean, in their order.
+
+    An error ends the preview, and the engine may say it again. All else is said of one object, so
+    the same text twice is of two.
+    """
+    known: list[Note] = []
+    for note in notes:
+        if note.text and not (note.severity == ERROR and note in known):
+            known.append(note)
+    return [_statement(note) for note in known]
 
 
 def _statement(note: Note) -> Statement:

@@ -45,10 +45,15 @@ def said(severity, text):
 
 def raised(text, hook="queue"):
     """Return the diagnostic of what a hook raises in a preview that is to fail then."""
+    before = f'Preview failed: before hook "rabbit-topology:topology:{hook}" failed'
+    return said("error", f"{before}: {text}")
+
+
+def thrown(text):
+    """Return the same as the SDK tells of any other function that the engine calls back."""
     trace = f'  File "{FILE}", line 312, in run\n    await function(args)\n'
     callback = f"Invoke callback 6d0e7a4e-4ccd-4f3b-8b0f-c0f4e7a0f5f0 error: {text}:\n{trace}"
-    wrapped = f"rpc error: code = Unknown desc = {callback}"
-    return said("error", f'before hook "rabbit-topology:topology:{hook}" failed: {wrapped}')
+    return raised(f"rpc error: code = Unknown desc = {callback}")
 
 
 def preview(*steps, notes=(), stack="test", counts=None):

@@ -18,6 +18,8 @@ from typer.testing import CliRunner
 
 from rabbit_topology.commands.app import app
 from rabbit_topology.errors import ConfigError, TopologyError
+from rabbit_topology.observe import markdown
+from rabbit_topology.review import comment
 from tests.support import previews
 from tests.support.previews import said, step
 from tests.support.repository import ROOT, commit
@@ -220,6 +222,10 @@ def test_the_page_shows_what_the_command_prints(project):
     shown = re.search(r"```markdown\n(.*?)```\n", PAGE, re.DOTALL)[1]
     printed = run("--stack prod --base git:main --preview preview.json", 2).stdout
     assert printed.startswith(shown)
+
+
+def test_the_page_says_where_a_comment_is_cut():
+    assert f"cut to {comment.LIMIT:,} characters, of {markdown.COMMENT:,}" in PAGE
 
 
 def test_the_page_has_options_that_there_are():

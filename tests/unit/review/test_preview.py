@@ -67,8 +67,9 @@ def test_lines_around_the_document_are_passed_over():
     assert preview.parse(text, "p").notes[0].text == "w"
 
 
-def test_what_a_hook_raises_is_read_without_the_engines_words_and_a_traceback():
-    (note,) = preview.parse(previews.preview(notes=[previews.raised("a\n  - b")]), "p").notes
+@pytest.mark.parametrize("raised", [previews.raised, previews.thrown])
+def test_what_a_hook_raises_is_read_without_the_engines_words_and_a_traceback(raised):
+    (note,) = preview.parse(previews.preview(notes=[raised("a\n  - b")]), "p").notes
     assert note == Note(severity="error", text="a\n  - b")
 
 

@@ -395,8 +395,14 @@ def test_texts_that_only_warn_or_tell():
     assert read(previews.raised(warning))[0].note.text == warning
 
 
+def test_what_ends_a_preview_is_one_refusal_however_often_it_is_said():
+    text = f"would lose 1,215 messages in queue q ({FULL}): it is gone; `pulumi up` will refuse"
+    assert len(read(previews.raised(text), previews.said("error", text))) == 1
+    assert len(read(previews.said("warning", text), previews.said("warning", text))) == 2
+
+
 def test_no_path_of_the_program_is_left_in_what_a_hook_raises():
     text = "would lose messages, `pulumi up` will refuse:\n  - queue q: x: y"
-    (one,) = read(previews.raised(text))
+    (one,) = read(previews.thrown(text))
     assert "File" not in one.note.text
     assert about(one) == [("queue", "q")]
