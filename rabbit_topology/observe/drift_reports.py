@@ -12,7 +12,7 @@ from rabbit_topology.findings import Finding, Named, Severity
 from rabbit_topology.lint.files import Located
 from rabbit_topology.lint.report import workflow_command
 from rabbit_topology.observe.drift import Drift, Report, State
-from rabbit_topology.observe.markdown import cell
+from rabbit_topology.observe.markdown import COMMENT, cell
 from rabbit_topology.observe.printable import printable
 
 _PAGE = "docs/how-to/see-and-compare.md"
@@ -68,8 +68,8 @@ SHOWN = 50
 _ANNOTATIONS = 10
 """So many of a kind does GitHub show for one step."""
 
-_COMMENT = 60_000
-"""Characters: a comment on GitHub takes 65,536."""
+_COMMENT = COMMENT - 5_536
+"""Characters of the table: the rest is for what else there is."""
 
 
 def text(report: Report) -> Iterator[tuple[State | None, str]]:
