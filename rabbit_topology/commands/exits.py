@@ -1,5 +1,6 @@
 """
-Exit statuses of commands that look at a broker: 0 all is well, 2 it is not, 1 an error.
+Exit statuses of commands that look at a broker, or at a preview: 0 all is well, 2 it is not, 1 an
+error.
 """
 
 from __future__ import annotations

@@ -87,6 +87,22 @@ def pair(old: str, new: str) -> tuple[Stack, Stack]:
     return _either(old, here), _either(new, here)
 
 
+def is_there(name: str, other: str) -> bool:
+    """Return whether a revision of git has the file that `pair` would read there.
+
+    True for all that is no ``git:REV``: whether that is there is known when it is read. Where the
+    revision itself is not there either, as well.
+    """
+    if not name.startswith(GIT):
+        return True
+    revision, _, there = name.removeprefix(GIT).partition(":")
+    where = Path(there) if there else _named(other)
+    folder = where.resolve().parent
+    commit = f"{revision}^{{commit}}"
+    is_known = _succeeds(folder, "rev-parse", "--quiet", "--verify", commit)
+    return not is_known or _succeeds(folder, "cat-file", "-e", f"{revision}:./{where.name}")
+
+
 def vhost(stack: Stack, name: str | None = None) -> Network:
     """Return a vhost of a stack, the only one by default.
 
@@ -147,6 +163,14 @@ def _bases(where: Path) -> list[str]:
     names = config.get(f"{PREFIX}base")
     listed = names if isinstance(names, list) else [names]
     return [name for name in listed if isinstance(name, str)]
+
+
+def _succeeds(folder: Path, *arguments: str) -> bool:
+    command = ["git", "-C", str(folder), *arguments]
+    try:
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
 
 
 def _show(revision: str, where: Path) -> bytes:

@@ -5,6 +5,7 @@ Pictures and AsyncAPI documents of a topology: made from the config, nothing is 
     build, notes, groups,
     services, secrets         one vhost as a graph
     focus, fold, changes      a part of a graph, a smaller one, and two compared
+    part                      of two compared, what is different
     looks                     what kinds of nodes, edges and changes look like
     mermaid, dot, svg         a graph as text
     channels, asyncapi        one vhost as AsyncAPI documents

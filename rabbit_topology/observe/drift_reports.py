@@ -12,6 +12,7 @@ from rabbit_topology.findings import Finding, RuleInfo, Severity
 from rabbit_topology.lint.files import Located
 from rabbit_topology.lint.report import workflow_command
 from rabbit_topology.observe.drift import Drift, Report, State
+from rabbit_topology.observe.markdown import COMMENT, cell
 from rabbit_topology.observe.printable import printable
 
 _PAGE = "docs/how-to/see-and-compare.md"
@@ -67,8 +68,8 @@ SHOWN = 50
 _ANNOTATIONS = 10
 """So many of a kind does GitHub show for one step."""
 
-_COMMENT = 60_000
-"""Characters: a comment on GitHub takes 65,536."""
+_COMMENT = COMMENT - 5_536
+"""Characters of the table: the rest is for what else there is."""
 
 
 def text(report: Report) -> Iterator[tuple[State | None, str]]:
@@ -151,18 +152,18 @@ def workflow_commands(located: Sequence[Located]) -> Iterator[str]:
 def markdown(report: Report, name: str) -> str:
     """Return a job summary or comment: what is drifted in a table, all else folded."""
     verdict = report.summary().partition("; ")[2] or "none"
-    lines = [f"### Drift of {_cell(name)}: {verdict}", ""]
+    lines = [f"### Drift of {cell(name)}: {verdict}", ""]
     if report.open:
         lines += ["| | object | difference | what mends it |", "| --- | --- | --- | --- |"]
     size = sum(map(len, lines))
     for number, one in enumerate(report.open):
-        row = f"| {one.state} | {_cell(one.place)} | {_differences(one)} | {_mends(one)} |"
+        row = f"| {one.state} | {cell(one.place)} | {_differences(one)} | {_mends(one)} |"
         size += len(row) + 1
         if size > _COMMENT:
             lines.append(f"\nand {len(report.open) - number:,} more")
             break
         lines.append(row)
-    besides = [f"- {_cell(line)}" for line in _besides(report)][:SHOWN]
+    besides = [f"- {cell(line)}" for line in _besides(report)][:SHOWN]
     besides.append(f"- {report.equal:,} objects are as they are declared")
     title = "<details><summary>What else</summary>"
     return "\n".join([*lines, "", title, "", *besides, "", "</details>"]) + "\n"
@@ -197,16 +198,8 @@ def _ignore(one: Drift) -> dict[str, str]:
 
 
 def _differences(one: Drift) -> str:
-    return "<br>".join(_cell(str(each)) for each in one.differences)
+    return "<br>".join(cell(str(each)) for each in one.differences)
 
 
 def _mends(one: Drift) -> str:
-    return "<br>".join(f"{mend.action}: <code>{_cell(mend.do)}</code>" for mend in one.mends)
-
-
-def _cell(told: str) -> str:
-    """Return text that Markdown takes for nothing else."""
-    plain = printable(told).replace("&", "&amp;").replace("<", "&lt;")
-    for character in "\\`*_[]|@~":
-        plain = plain.replace(character, f"&#{ord(character)};")
-    return plain
+    return "<br>".join(f"{mend.action}: <code>{cell(mend.do)}</code>" for mend in one.mends)

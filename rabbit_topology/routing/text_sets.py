@@ -10,7 +10,7 @@ from typing import Any
 from rich.text import Text
 from rich.tree import Tree
 
-from rabbit_topology.routing.changes import Change, Changes, Further, LinkChange
+from rabbit_topology.routing.changes import Change, Changes, Further, LinkChange, Setting
 from rabbit_topology.routing.keys import EVERYTHING
 from rabbit_topology.routing.phrases import SHOWN, WIDTH, as_json, key, limited, listed, rendered
 from rabbit_topology.routing.reports import Brought, PublisherReport, QueueReport
@@ -81,17 +81,22 @@ def publisher(report: PublisherReport, *, width: int = WIDTH) -> str:
 
 def changes(vhost: str, compared: Changes, *, width: int = WIDTH) -> str:
     """Return what is different, one line for each class of messages."""
+    lines = differences(compared)
+    tree = Tree(Text(f"vhost {vhost}: {_count(len(lines))}"))
+    for line in lines:
+        tree.add(Text(line))
+    return rendered(tree, width)
+
+
+def differences(compared: Changes) -> list[str]:
+    """Return a line for each class of messages, and for whatever else is different."""
     lines: list[str] = []
     lines += (
         f"exchange {name} is gone: what is published to it is refused" for name in compared.gone
     )
     lines += map(_change, compared.changes)
     lines += (f"no exchange leads to queue {name} any more" for name in compared.unreachable)
-    lines += (
-        f"queue {setting.queue}: {setting.key} was {_value(setting.before)}, "
-        f"now {_value(setting.now)}"
-        for setting in compared.settings
-    )
+    lines += map(setting, compared.settings)
     lines += map(_link_change, compared.links)
     lines += (
         f"{step.path}: the binding adds nothing, others take the same to {step.kind} "
@@ -100,10 +105,17 @@ def changes(vhost: str, compared: Changes, *, width: int = WIDTH) -> str:
     )
     lines += map(_further, compared.further)
     lines += (f"not decided: {reason}" for reason in compared.undecided)
-    tree = Tree(Text(f"vhost {vhost}: {_count(len(lines))}"))
-    for line in lines:
-        tree.add(Text(line))
-    return rendered(tree, width)
+    return lines
+
+
+def setting(changed: Setting) -> str:
+    """Return which setting of a queue is another one now."""
+    return f"queue {changed.queue}: {setting_change(changed)}"
+
+
+def setting_change(changed: Setting) -> str:
+    """Return what a setting was, and is."""
+    return f"{changed.key} was {_value(changed.before)}, now {_value(changed.now)}"
 
 
 def _change(change: Change) -> str:

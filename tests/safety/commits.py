@@ -18,6 +18,7 @@ DECIDES = (
     ":(exclude)rabbit_topology/commands",
     ":(exclude)rabbit_topology/adopt",
     ":(exclude)rabbit_topology/observe",
+    ":(exclude)rabbit_topology/review",
     ":(exclude)rabbit_topology/describe",
     ":(exclude)rabbit_topology/routing",
     ":(exclude)rabbit_topology/handover",

@@ -24,7 +24,7 @@ def succeeds(program: str) -> bool:
     "name",
     [
         *("adopt", "commands", "describe", "handover", "observe", "private_files", "testing"),
-        *("routing.network", "watch"),
+        *("review", "routing.network", "watch"),
         *("services.environment", "services.labels", "services.stores"),
     ],
 )
@@ -43,6 +43,7 @@ def test_what_reads_a_config_needs_no_engine_and_no_broker(library):
     program = (
         "import sys, rabbit_topology.lint.files, rabbit_topology.commands.routes\n"
         "import rabbit_topology.commands.describe, rabbit_topology.commands.drift\n"
+        "import rabbit_topology.commands.review\n"
         f"sys.exit({library!r} in sys.modules)"
     )
     assert succeeds(program)
