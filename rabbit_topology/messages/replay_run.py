@@ -328,8 +328,9 @@ class Run:
             self._transfer.give_back(nack=self._taking.nack)
             rest = self._ledger.left[Left.NOT_REACHED]
             self._taking.all_seen = not (ready or rest or self._ledger.failed)
-            if self._taking.limit is not None:
-                self._taking.back = delivery_limit.wait_until_back(self._queue, ready, held)
+            self._taking.back = delivery_limit.wait_until_back(
+                self._queue, ready, held, certain=self._taking.limit is not None
+            )
         except (AMQPError, BrokerError) as error:
             self._ledger.failed = self._ledger.failed or reason(error)
 

@@ -49,6 +49,9 @@ class Clock:
 
     time = monotonic
 
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
 
 class Source:
     """A queue, and a consumer of it with a prefetch count."""
@@ -171,7 +174,8 @@ class Broker:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(replay_run, "time", clock)
+    for module in (replay_run, replay_run.delivery_limit):
+        monkeypatch.setattr(module, "time", clock)
     return clock
 
 
@@ -509,7 +513,7 @@ def test_how_often_what_stays_was_given_back_is_noted(clock, monkeypatch, nack, 
     monkeypatch.setattr(
         replay_run.delivery_limit,
         "wait_until_back",
-        lambda _queue, ready, held: back.append((ready, held)) or True,
+        lambda _queue, *counts, certain: back.append((*counts, certain)) or True,
     )
     counted = dead(1, "expired", headers={"x-delivery-count": 7})
     source = Source(clock, [dead(0), counted, dead(2, "expired")])
@@ -517,7 +521,7 @@ def test_how_often_what_stays_was_given_back_is_noted(clock, monkeypatch, nack, 
     run(source, Request(selection=of_reasons("rejected")), taking=taking)
     assert (taking.highest, taking.all_seen, taking.back) == (highest, True, True)
     assert source.given_back == [nack]
-    assert back == [(0, 2)]
+    assert back == [(0, 2, True)]
 
 
 def test_without_proof_that_all_is_back_that_is_noted(clock):

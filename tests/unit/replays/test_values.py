@@ -189,8 +189,10 @@ def test_a_message_is_shown_without_its_body_and_its_deaths():
         number=1, message=message, reason="rejected", destination=Destination(queue="work")
     )
     assert list(shown.lines()) == [
-        "1. 1,200 bytes, id m-1, rejected 1970-01-01T00:00:00+00:00, routing key 'k', replayed 2 "
-        "times, expires after 500 ms, to queue work",
+        (
+            "1. 1,200 bytes, id m-1, rejected 1970-01-01T00:00:00+00:00, routing key 'k', "
+            "replayed 2 times, expires after 500 ms, to queue work"
+        ),
         "      tenant: a",
         "      raw: \ufffd",
     ]
