@@ -54,11 +54,13 @@ def replay(job: Job) -> Ledger:
             raise _missing(job)
         ledger.ready, consumers = declared
         ledger.notes += _notes(job.request.mode, state, consumers)
+        if taking.limit is not None and not job.request.mode.changes:
+            ledger.notes.append("a policy lifted the queue's delivery limit meanwhile")
         if ledger.ready:
             opened = stack.enter_context(transfer.opened(access, vhost, job.queue))
             Run(job, ledger, taking, places, opened, state).go()
         else:
-            taking.all_seen = True
+            taking.all_seen = _is_empty(job, ledger)
     ledger.notes += taking.kept
     return ledger
 
@@ -78,6 +80,11 @@ def _state(job: Job) -> QueueState:
         raise TopologyError(
             f"{queue} is a stream: reading takes nothing out of it, so there is nothing to put "
             "back; a consumer reads it again from any offset"
+        )
+    if state.row.get("auto_delete"):
+        raise TopologyError(
+            f"refused, since messages would be lost: queue {queue} is auto-delete, so the broker "
+            "deletes it, with what stays in it, when the last consumer goes, which a replay is"
         )
     if state.is_exclusive:
         raise TopologyError(
@@ -108,6 +115,19 @@ def _notes(mode: Mode, state: QueueState, consumers: int) -> list[str]:
         told = " and ".join(one for one in (counted, seen) if one)
         notes.append(f"nothing was changed: messages were taken and given back; {told}")
     return notes
+
+
+def _is_empty(job: Job, ledger: Ledger) -> bool:
+    """Return whether a queue in which nothing is ready holds nothing else; note what it does.
+
+    Raises:
+        BrokerError: That is not known, for one since the queue has no leader.
+    """
+    held = job.of_queue.read()
+    if held is None or held.empty:
+        return True
+    ledger.notes.append(f"nothing is ready, and so nothing is taken; it holds {held}")
+    return False
 
 
 def _missing(job: Job) -> TopologyError:

@@ -189,7 +189,11 @@ class Run:
                 return None
             ready, idle = self._queue.ready(), time.monotonic() - begun
             if not ready and idle > _QUIET_SECONDS:
-                return None  # others have taken the rest
+                missing = self._ledger.ready - self._looked
+                self._ledger.notes.append(
+                    f"{missing:,} of those that were ready were not delivered: others took them"
+                )
+                return None
             if ready and idle > _IDLE_SECONDS:
                 self._ledger.stopped = (
                     f"{ready:,} messages are ready, and the broker delivers none: a consumer may "
@@ -327,7 +331,8 @@ class Run:
             ready = self._queue.ready()
             self._transfer.give_back(nack=self._taking.nack)
             rest = self._ledger.left[Left.NOT_REACHED]
-            self._taking.all_seen = not (ready or rest or self._ledger.failed)
+            missing = self._looked < self._ledger.ready
+            self._taking.all_seen = not (ready or rest or missing or self._ledger.failed)
             self._taking.back = delivery_limit.wait_until_back(
                 self._queue, ready, held, certain=self._taking.limit is not None
             )

@@ -409,6 +409,20 @@ def test_what_comes_back_behind_the_others_is_not_taken_again_but_counted(clock)
     assert not ledger.is_complete
 
 
+def test_what_comes_in_meanwhile_is_not_taken(clock):
+    source = Source(clock, [dead(number) for number in range(3)])
+
+    def answer(raw: Verbatim) -> tuple[Outcome, str]:
+        source.here.append(dead(100 + int(raw.message_id)))
+        return Outcome.CONFIRMED, ""
+
+    source.answer = answer
+    ledger = run(source)
+    assert ledger.replayed == {WORK: 3}
+    assert source.numbers == [100, 101, 102]
+    assert ledger.is_complete
+
+
 def test_a_queue_that_gets_as_many_as_leave_it_is_not_replayed_on_and_on(clock):
     source = Source(clock, [dead(number) for number in range(500)])
 
@@ -428,6 +442,7 @@ def test_others_may_take_the_rest(clock):
     ledger = run(source, Request(hold=1))
     assert ledger.replayed == {WORK: 1}
     assert ledger.stopped is None
+    assert "3 of those that were ready" in ledger.notes[0]
 
 
 def test_a_queue_that_delivers_nothing_is_not_waited_for_without_end(clock):

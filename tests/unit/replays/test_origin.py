@@ -57,6 +57,13 @@ def test_a_key_of_the_ladder_is_not_the_key_that_a_message_was_published_with():
     assert reason_of(source, parked) == "delivery_limit"
 
 
+def test_nor_is_it_where_the_entry_with_it_is_the_older_one():
+    parked = message(
+        died("tried", "rejected", "order.new"), died("tried", "delivery_limit", "tried.retry.2")
+    )
+    assert own_key(Source(name="tried.parking-lot"), parked) == "order.new"
+
+
 def test_without_any_other_the_key_of_the_ladder_has_to_do():
     parked = message(died("tried", "rejected", "tried.retry.2"), key="tried.retry.3")
     assert own_key(Source(name="tried.parking-lot"), parked) == "tried.retry.2"
