@@ -13,6 +13,7 @@ User-ID", RabbitMQ documentation.
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 
 from rabbit_topology.broker import transfer
@@ -29,6 +30,9 @@ __all__ = ["Job", "replay"]
 
 _NOTICED_SECONDS = 5.0
 """How long a broker may take to notice that a run was killed, and to free its lock."""
+
+_RETURNED_SECONDS = 1.0
+"""How long what a killed run had taken may take to come back after that."""
 
 
 def replay(job: Job) -> Ledger:
@@ -49,6 +53,8 @@ def replay(job: Job) -> Ledger:
         taking = stack.enter_context(delivery_limit.lifted(access, vhost, state))
         places = stack.enter_context(targets(access, vhost))
         _check_target(job, places)
+        if taking.leftover or places.leftover:
+            time.sleep(_RETURNED_SECONDS)
         declared = job.of_queue.declared()
         if declared is None:
             raise _missing(job)
@@ -108,7 +114,7 @@ def _check_target(job: Job, places: Targets) -> None:
 def _notes(mode: Mode, state: QueueState, consumers: int) -> list[str]:
     notes = []
     if consumers:
-        notes.append(f"{consumers} others take messages from the queue, or hold some, as well")
+        notes.append(f"others consume from the queue, or hold messages of it: {consumers}")
     if not mode.changes:
         seen = "consumers see them as redelivered"
         counted = "the broker counts that" if state.type is QueueType.QUORUM else ""

@@ -43,7 +43,9 @@ class _Room:
 class Targets:
     """The places that messages of one vhost are replayed to."""
 
-    def __init__(self, access: Access, vhost: str) -> None:
+    def __init__(self, access: Access, vhost: str, *, leftover: bool = False) -> None:
+        self.leftover = leftover
+        """A run that was killed had left some of its helpers."""
         self._access = access
         self._vhost = vhost
         self._rules = access.rules(vhost)
@@ -159,18 +161,21 @@ class Targets:
 @contextmanager
 def targets(access: Access, vhost: str) -> Iterator[Targets]:
     """Lend the places of a vhost; helpers are removed at the end, and those of killed runs now."""
-    _sweep(access, vhost)
-    places = Targets(access, vhost)
+    places = Targets(access, vhost, leftover=_sweep(access, vhost))
     try:
         yield places
     finally:
         places.remove_helpers()
 
 
-def _sweep(access: Access, vhost: str) -> None:
-    """Remove the helpers of killed runs: whoever holds the vhost's lock is the only one at work."""
+def _sweep(access: Access, vhost: str) -> bool:
+    """Remove the helpers of killed runs, return whether there were any.
+
+    Whoever holds the vhost's lock is the only one at work.
+    """
     pattern = quote(f"^{re.escape(own_name(_ROLE, ''))}", safe="")
     query = f"name={pattern}&use_regex=true&page=1&page_size=500&disable_stats=true"
     listed = access.management.get(f"{access.path('exchanges', vhost)}?{query}")
     for exchange in listed["items"]:
         access.request_if_there("DELETE", "exchanges", vhost, exchange["name"])
+    return bool(listed["items"])

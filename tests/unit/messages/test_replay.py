@@ -30,6 +30,8 @@ class Runs:
         self.taking = Taking()
         self.obstacle: tuple[Left, str] | None = None
         self.began = 0
+        self.leftover = False
+        self.slept: list[float] = []
         self.asked: list[Destination] = []
 
         @contextmanager
@@ -38,7 +40,7 @@ class Runs:
 
         @contextmanager
         def targets(*_: Any) -> Any:
-            yield SimpleNamespace(obstacle=self._obstacle)
+            yield SimpleNamespace(obstacle=self._obstacle, leftover=self.leftover)
 
         @contextmanager
         def opened(*_: Any) -> Any:
@@ -46,6 +48,7 @@ class Runs:
 
         monkeypatch.setattr(module.delivery_limit, "lifted", lifted)
         monkeypatch.setattr(module, "targets", targets)
+        monkeypatch.setattr(module.time, "sleep", self.slept.append)
         monkeypatch.setattr(module.transfer, "opened", opened)
         monkeypatch.setattr(module, "Run", lambda *_: SimpleNamespace(go=self._go))
 
@@ -150,7 +153,17 @@ def test_what_looking_does_is_said(runs, mode, kind, notes):
 
 
 def test_others_that_consume_are_named(runs):
-    assert "2 others" in replay(job(consumers=2)).notes[0]
+    assert "messages of it: 2" in replay(job(consumers=2)).notes[0]
+
+
+def test_what_a_killed_run_had_taken_is_waited_for(runs):
+    replay(job())
+    assert runs.slept == []
+    runs.leftover = True
+    replay(job())
+    runs.leftover, runs.taking.leftover = False, True
+    replay(job())
+    assert runs.slept == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(

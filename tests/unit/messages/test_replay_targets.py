@@ -107,6 +107,7 @@ def test_a_queue_is_published_to_through_a_helper_that_goes_at_the_end():
     broker = Broker(queues__work=queue())
     with targets(broker, "v") as places:
         assert broker.deleted == ["rabbit-topology.replay.old"]  # of a run that was killed
+        assert places.leftover
         assert places.obstacle(WORK, 1) is None
         for _ in range(2):
             assert places.address(WORK) == ("rabbit-topology.replay.work", "k")
