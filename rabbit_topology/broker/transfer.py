@@ -99,6 +99,11 @@ class Transfer:
         """How many messages were delivered, and not asked for yet."""
         return len(self._waiting)
 
+    @property
+    def oldest(self) -> float | None:
+        """When the first of these came, by the monotonic clock; None: there is none."""
+        return self._waiting[0].at if self._waiting else None
+
     def publish(
         self, exchange: str, routing_key: str, properties: bytes, body: bytes
     ) -> tuple[Outcome, str]:

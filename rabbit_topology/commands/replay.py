@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import Annotated
 
@@ -101,8 +102,8 @@ def replay(
     form: Annotated[Form, typer.Option("--format", help="of the output")] = Form.TEXT,
 ) -> None:
     """Replay a queue's messages, each once. Exit 0: all asked for; 2: some stay; 1: an error."""
-    if rate is not None and not rate > 0:
-        raise TopologyError(f"--rate {rate}: more than 0")
+    if rate is not None and not 0 < rate < inf:
+        raise TopologyError(f"--rate {rate}: a number of messages a second, more than 0")
     if peek and dry_run:
         raise TopologyError("--peek shows messages, --dry-run counts them: one of the two")
     if host and not live:

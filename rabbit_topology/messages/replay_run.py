@@ -148,7 +148,8 @@ class Run:
                 "were not looked at. --hold N holds more, at the cost of memory"
             )
         now = time.monotonic()
-        if self._oldest is not None and now - self._oldest > self._held_seconds:
+        since = self._oldest if self._oldest is not None else self._transfer.oldest
+        if since is not None and now - since > self._held_seconds:
             return (
                 f"messages were held for {self._held_seconds:,.0f} s, and the broker takes back "
                 "what is held for long; run again for the rest"

@@ -123,3 +123,7 @@ def test_time_passes_and_messages_come_meanwhile(transfer):
     transfer.pause(0.3)
     assert time.monotonic() - began >= 0.3
     assert transfer.waiting == 5
+    assert began <= transfer.oldest <= time.monotonic()
+    while transfer.waiting:
+        transfer.next(0)
+    assert transfer.oldest is None

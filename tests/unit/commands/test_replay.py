@@ -107,6 +107,8 @@ def test_to_look_is_no_replay(jobs, option, mode, limit):
     ("options", "said"),
     [
         (("--rate", "0"), "more than 0"),
+        (("--rate", "inf"), "more than 0"),
+        (("--rate", "nan"), "more than 0"),
         (("--peek", "--dry-run"), "one of the two"),
         (("--host", "h"), "--live"),
         (("--to", "/k"), "name an exchange"),

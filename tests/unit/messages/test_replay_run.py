@@ -112,6 +112,10 @@ class Source:
     def waiting(self) -> int:
         return len(self.buffer)
 
+    @property
+    def oldest(self) -> float | None:
+        return self.buffer[0].at if self.buffer else None
+
     def publish(self, exchange: str, key: str, raw: bytes, _body: bytes) -> tuple[Outcome, str]:
         properties = Verbatim(raw)
         answer = self.answer(properties)
@@ -365,6 +369,21 @@ def test_nothing_is_held_for_so_long_that_the_broker_takes_it_back(clock):
     assert "run again" in (ledger.stopped or "")
     assert clock.now < 1000 + 1300
     assert source.numbers[0] == 0
+
+
+def test_what_waits_here_for_its_turn_counts_as_held(clock):
+    source = Source(clock, [dead(number) for number in range(100)])
+    ledger = run(source, Request(rate=0.05, selection=of_reasons("rejected")))
+    assert "run again" in (ledger.stopped or "")
+    assert clock.now < 1000 + 1300
+    assert source.numbers == list(range(len(source.published), 100))
+
+
+def test_without_a_selection_a_slow_rate_takes_few_at_a_time_and_goes_on(clock):
+    source = Source(clock, [dead(number) for number in range(100)])
+    ledger = run(source, Request(rate=0.05))
+    assert ledger.stopped is None
+    assert ledger.replayed == {WORK: 100}
 
 
 def test_what_comes_back_is_not_replayed_again_and_ends_the_run(clock):
