@@ -139,8 +139,10 @@ class Transfer:
         """
         self._channel.basic_ack(delivery.tag)
 
-    def give_back(self, *, nack: bool) -> None:
+    def give_back(self, *, nack: bool) -> bool:
         """Give back to the front of the queue, in order, all that was not acknowledged.
+
+        Return whether there was a channel to close: else the broker gives it back, at some time.
 
         Not by the client's own way to close: that would reject what it has not handed on yet, one
         by one, to the end of some queues.
@@ -149,7 +151,7 @@ class Transfer:
             nack: By `basic.nack` first: see `messages.delivery_limit`.
         """
         if not self._channel.is_open:
-            return
+            return False
         plain = self._channel._impl  # noqa: SLF001 - see above
         if nack and self._consumer and not self._cancelled:
             # Cancelled, so that none is delivered again; and closed before any is read that came
@@ -159,6 +161,7 @@ class Transfer:
         plain.close()
         while not self._channel.is_closed:
             self._connection.process_data_events(time_limit=_STEP_SECONDS)
+        return True
 
     def _look(self, seconds: float) -> None:
         self._connection.process_data_events(time_limit=seconds)

@@ -330,11 +330,11 @@ class Run:
         held = self._transfer.delivered - self._acknowledged
         try:
             ready = self._queue.ready()
-            self._transfer.give_back(nack=self._taking.nack)
+            given_back = self._transfer.give_back(nack=self._taking.nack)
             rest = self._ledger.left[Left.NOT_REACHED]
             missing = self._looked < self._ledger.ready
             self._taking.all_seen = not (ready or rest or missing or self._ledger.failed)
-            self._taking.back = delivery_limit.wait_until_back(
+            self._taking.back = given_back and delivery_limit.wait_until_back(
                 self._queue, ready, held, certain=self._taking.limit is not None
             )
         except (AMQPError, BrokerError) as error:

@@ -1,5 +1,5 @@
 """
-A stand-in for a broker's AMQP side, for one connection at a time: what a client sends, in order.
+A stand-in for a broker's AMQP side: what clients send, in order.
 
 Not a broker: one queue, and what becomes of a publication is said by its routing key.
 """
@@ -10,7 +10,7 @@ import socket
 import struct
 from collections import deque
 from contextlib import suppress
-from threading import Thread
+from threading import Lock, Thread
 from typing import Any
 
 from pika import frame, spec
@@ -29,16 +29,12 @@ class AmqpDouble(Thread):
         self.messages = deque(messages)
         """Properties and bodies that wait in the queue."""
         self.sent: list[tuple[int, Any]] = []
-        """The methods that a client sent, with their channels; publications apart."""
+        """The methods that clients sent, with their channels; publications apart."""
         self.published: list[tuple[str, str, bytes, bytes]] = []
         """Exchange, routing key, properties and body."""
+        self.guard = Lock()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
-        self._peer: socket.socket
-        self._buffer = b""
-        self._tags = self._credit = self._consuming = 0
-        self._confirms: dict[int, int] = {}
-        self._publishing: dict[int, list[Any]] = {}
         self.start()
 
     def names(self, channel: int) -> list[str]:
@@ -47,32 +43,51 @@ class AmqpDouble(Thread):
 
     def run(self) -> None:
         with suppress(OSError), self._listener:
-            self._peer, _ = self._listener.accept()
-            with self._peer:
-                self._peer.recv(8)  # the protocol header
-                capabilities = dict.fromkeys(
-                    ("publisher_confirms", "basic.nack", "consumer_cancel_notify"), True
-                )
-                self._send(
-                    0,
-                    spec.Connection.Start(
-                        server_properties={"capabilities": capabilities}, mechanisms="PLAIN"
-                    ),
-                )
-                while data := self._peer.recv(65536):
-                    self._buffer += data
-                    while self._frame():
-                        pass
+            while True:
+                _Peer(self, self._listener.accept()[0]).start()
 
-    def deliver(self) -> None:
-        """Deliver what there is credit for."""
-        while self.messages and self._credit and self._consuming:
-            properties, body = self.messages.popleft()
+
+class _Peer(Thread):
+    """One connection of a client."""
+
+    def __init__(self, double: AmqpDouble, peer: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._double = double
+        self._peer = peer
+        self._buffer = b""
+        self._tag = ""
+        self._tags = self._credit = self._consuming = 0
+        self._unacknowledged: dict[int, tuple[bytes, bytes]] = {}
+        self._confirms: dict[int, int] = {}
+        self._publishing: dict[int, list[Any]] = {}
+
+    def run(self) -> None:
+        with suppress(OSError), self._peer:
+            self._peer.recv(8)  # the protocol header
+            able = ("publisher_confirms", "basic.nack", "consumer_cancel_notify")
+            properties = {"capabilities": dict.fromkeys(able, True)}
+            start = spec.Connection.Start(server_properties=properties, mechanisms="PLAIN")
+            self._send(0, start)
+            while data := self._peer.recv(65536):
+                self._buffer += data
+                while self._frame():
+                    pass
+        self._give_back()
+
+    def _deliver(self) -> None:
+        while self._double.messages and self._credit and self._consuming:
+            properties, body = message = self._double.messages.popleft()
             self._tags += 1
             self._credit -= 1
-            deliver = spec.Basic.Deliver("consumer", self._tags, False, "dlx", "key")
+            self._unacknowledged[self._tags] = message
+            deliver = spec.Basic.Deliver(self._tag, self._tags, False, "dlx", "key")
             self._send(self._consuming, deliver)
             self._content(self._consuming, properties, body)
+
+    def _give_back(self) -> None:
+        with self._double.guard:
+            self._double.messages.extendleft(reversed(self._unacknowledged.values()))
+            self._unacknowledged.clear()
 
     def _frame(self) -> bool:
         if len(self._buffer) < _FRAME.size:
@@ -98,7 +113,7 @@ class AmqpDouble(Thread):
         if isinstance(method, spec.Basic.Publish):
             self._publishing[channel] = [method]
             return
-        self.sent.append((channel, method))
+        self._double.sent.append((channel, method))
         match type(method):
             case spec.Connection.StartOk:
                 self._send(0, spec.Connection.Tune(2047, 131072, 0))
@@ -109,23 +124,44 @@ class AmqpDouble(Thread):
             case spec.Channel.Open:
                 self._send(channel, spec.Channel.OpenOk())
             case spec.Channel.Close:
+                if channel == self._consuming:
+                    self._give_back()
                 self._send(channel, spec.Channel.CloseOk())
             case spec.Confirm.Select:
                 self._confirms[channel] = 0
                 self._send(channel, spec.Confirm.SelectOk())
+            case spec.Queue.Declare:
+                waiting = len(self._double.messages)
+                self._send(channel, spec.Queue.DeclareOk(method.queue, waiting, 0))
+            case spec.Queue.Bind:
+                self._send(channel, spec.Queue.BindOk())
+            case spec.Queue.Delete:
+                self._send(channel, spec.Queue.DeleteOk(0))
+            case spec.Exchange.Declare:
+                self._send(channel, spec.Exchange.DeclareOk())
+            case _:
+                self._basic(channel, method)
+
+    def _basic(self, channel: int, method: Any) -> None:
+        match type(method):
             case spec.Basic.Qos:
                 self._credit = method.prefetch_count
                 self._send(channel, spec.Basic.QosOk())
             case spec.Basic.Consume:
-                self._consuming = channel
+                self._consuming, self._tag = channel, method.consumer_tag
                 self._send(channel, spec.Basic.ConsumeOk(method.consumer_tag))
-                self._tag = method.consumer_tag
-                self.deliver()
-            case spec.Basic.Cancel if not method.nowait:
+                self._deliver()
+            case spec.Basic.Cancel if method.nowait:
+                self._credit = 0
+            case spec.Basic.Cancel:
+                self._credit = 0
                 self._send(channel, spec.Basic.CancelOk(method.consumer_tag))
+            case spec.Basic.Nack:
+                self._give_back()
             case spec.Basic.Ack:
+                del self._unacknowledged[method.delivery_tag]
                 self._credit += 1
-                self.deliver()
+                self._deliver()
 
     def _body(self, channel: int, fragment: bytes) -> None:
         whole = self._publishing[channel]
@@ -134,27 +170,23 @@ class AmqpDouble(Thread):
             return
         method, properties, _, body = self._publishing.pop(channel)
         self._confirms[channel] += 1
-        tag = self._confirms[channel]
-        match method.routing_key:
-            case "returned":
-                back = spec.Basic.Return(312, "NO_ROUTE", method.exchange, method.routing_key)
-                self._send(channel, back)
-                self._content(channel, properties, body)
-                self._send(channel, spec.Basic.Ack(tag))
-            case "refused":
-                self._send(channel, spec.Basic.Nack(tag))
-            case "no exchange":
-                self._send(channel, spec.Channel.Close(404, "NOT_FOUND", 60, 40))
-            case "lost":
-                self._peer.close()
-            case _:
-                assert method.mandatory
-                self.published.append((method.exchange, method.routing_key, properties, body))
-                self._send(channel, spec.Basic.Ack(tag))
+        tag, key = self._confirms[channel], method.routing_key
+        if key == RETURNED:
+            self._send(channel, spec.Basic.Return(312, "NO_ROUTE", method.exchange, key))
+            self._content(channel, properties, body)
+            self._send(channel, spec.Basic.Ack(tag))
+        elif key == REFUSED:
+            self._send(channel, spec.Basic.Nack(tag))
+        elif key == NO_EXCHANGE:
+            self._send(channel, spec.Channel.Close(404, "NOT_FOUND", 60, 40))
+        elif key == LOST:
+            self._peer.close()
+        else:
+            assert method.mandatory
+            self._double.published.append((method.exchange, key, properties, body))
+            self._send(channel, spec.Basic.Ack(tag))
 
     def _send(self, channel: int, method: Any) -> None:
-        if isinstance(method, spec.Basic.Deliver):
-            method.consumer_tag = self._tag
         self._peer.sendall(frame.Method(channel, method).marshal())
 
     def _content(self, channel: int, properties: bytes, body: bytes) -> None:

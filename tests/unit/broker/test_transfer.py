@@ -106,14 +106,15 @@ def test_all_is_given_back_at_once_and_nothing_is_rejected_one_by_one(double, tr
     taken = transfer.next(PATIENCE)
     transfer.acknowledge(taken)
     # These are on their way, and the client has not handed them on: it would reject each.
-    wait_for(lambda: not double.messages)
-    transfer.give_back(nack=nack)
+    wait_for(lambda: not double.messages)  # the last one, since one was acknowledged
+    assert transfer.give_back(nack=nack)
     assert double.names(1)[-len(sent) :] == sent
+    assert [body for _, body in double.messages] == [b"1", b"2", b"3", b"4"]
     assert "Reject" not in double.names(1)
     if nack:
         (last,) = [method for _, method in double.sent if type(method).__name__ == "Nack"]
         assert (last.delivery_tag, last.multiple, last.requeue) == (0, True, True)
-    transfer.give_back(nack=nack)  # once more changes nothing
+    assert not transfer.give_back(nack=nack)  # once more changes nothing
     assert double.names(1)[-len(sent) :] == sent
 
 

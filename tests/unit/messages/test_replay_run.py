@@ -126,10 +126,11 @@ class Source:
     def acknowledge(self, delivery: Delivery) -> None:
         del self.held[delivery.tag]
 
-    def give_back(self, *, nack: bool) -> None:
+    def give_back(self, *, nack: bool) -> bool:
         self.given_back.append(nack)
         self.here.extendleft(reversed(self.held.values()))
         self.held.clear()
+        return True
 
     @property
     def numbers(self) -> list[int]:
@@ -569,6 +570,14 @@ def test_without_proof_that_all_is_back_that_is_noted(clock):
     ledger = run(source, Request(selection=of_reasons("rejected")), taking=taking)
     assert not taking.back
     assert ledger.failed == "the connection broke"
+
+
+def test_what_the_broker_gives_back_by_itself_is_not_known_to_be_back(clock):
+    source, taking = Source(clock, [dead(0, "expired")]), Taking(limit=20)
+    plainly = source.give_back
+    source.give_back = lambda *, nack: not plainly(nack=nack)
+    run(source, Request(selection=of_reasons("rejected")), taking=taking)
+    assert not taking.back
 
 
 def test_progress_is_told(clock):
