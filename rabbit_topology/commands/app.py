@@ -24,6 +24,7 @@ from rabbit_topology.commands import docs as docs_command
 from rabbit_topology.commands import drift as drift_command
 from rabbit_topology.commands import env as env_command
 from rabbit_topology.commands import review as review_command
+from rabbit_topology.commands import replay as replay_command
 from rabbit_topology.commands import routes as routes_commands
 from rabbit_topology.commands import status as status_command
 from rabbit_topology.commands import watch as watch_command
@@ -153,6 +154,7 @@ app.command()(adopt_command.adopt)
 app.command(cls=exits.Command)(status_command.status)
 app.command(cls=exits.Command)(drift_command.drift)
 app.command(cls=exits.Command)(review_command.review)
+app.command(cls=exits.Command)(replay_command.replay)
 app.add_typer(routes_commands.app)
 app.add_typer(describe_commands.app)
 app.add_typer(docs_command.app)

@@ -25,6 +25,8 @@ def succeeds(program: str) -> bool:
     [
         *("adopt", "commands", "describe", "handover", "observe", "private_files", "testing"),
         *("review", "routing.network", "watch"),
+        *("replays", "messages.replay", "messages.delivery_limit"),
+        *("broker.transfer", "broker.verbatim"),
         *("services.environment", "services.labels", "services.stores"),
     ],
 )

@@ -1,0 +1,3 @@
+"""
+Replaying messages: which, where to, and what became of them. Values alone, no broker.
+"""
