@@ -23,8 +23,8 @@ from rabbit_topology.commands import describe as describe_commands
 from rabbit_topology.commands import docs as docs_command
 from rabbit_topology.commands import drift as drift_command
 from rabbit_topology.commands import env as env_command
-from rabbit_topology.commands import review as review_command
 from rabbit_topology.commands import replay as replay_command
+from rabbit_topology.commands import review as review_command
 from rabbit_topology.commands import routes as routes_commands
 from rabbit_topology.commands import status as status_command
 from rabbit_topology.commands import watch as watch_command

@@ -19,7 +19,7 @@ from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.inventory.adoption import Adoption
 from rabbit_topology.messages.contents import Contents
 from rabbit_topology.messages.queue import BrokerQueue
-from rabbit_topology.model import OnDelete, QueueType, SafetySettings, Topology, OnRefusal
+from rabbit_topology.model import OnDelete, OnRefusal, QueueType, SafetySettings, Topology
 from rabbit_topology.review import preview, statements
 from rabbit_topology.review.statements import Held, Loss, Says
 from rabbit_topology.safety.deletion import Deletions, Reason, RefusedError
