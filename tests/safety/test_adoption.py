@@ -19,6 +19,7 @@ from tests.safety.scenarios import Outcome, Scale
 from tests.safety.traffic import Consumption, Traffic, amqp_urls
 from tests.support.stacks import Stack, command, definitions, management
 from tests.support.versions import VERSIONS
+from toolchain import engine
 from toolchain.broker import Broker
 
 LIVE = 8
@@ -99,7 +100,8 @@ def test_a_broker_with_live_traffic_is_adopted_and_then_changed(
     results: Results,
 ) -> None:
     broker = start_broker(version)
-    stack = Stack(tmp_path / "stack", engine_env, broker, timeout=1200)
+    # As `make up` does: with so many objects the engine's own way to save its state takes minutes.
+    stack = Stack(tmp_path / "stack", {**engine_env, **engine.QUICK}, broker, timeout=1200)
     management(broker).request("POST", "/definitions", made_by_others(vhost, scale.objects))
     before = definitions(broker)
     live = [f"q{number}" for number in range(LIVE)]

@@ -104,10 +104,10 @@ def test_the_page_adds_up_all_parts_and_keeps_what_was_published_by_name_apart()
 def test_a_part_that_is_older_than_what_decides_is_named_so() -> None:
     parts = whole()
     parts["brokers"] = replace(parts["brokers"], run=run("brokers", commit="old"))
-    text = page.text(parts, lambda one: ["rabbit_topology/handover.py"] if one == "old" else [])
+    text = page.text(parts, lambda one: ["rabbit_topology/hooks.py"] if one == "old" else [])
     assert (
         "- *brokers*: measured before the last change of what decides about messages: "
-        "`rabbit_topology/handover.py`."
+        "`rabbit_topology/hooks.py`."
     ) in text
     assert text.count("measured before") == 1
 
@@ -292,13 +292,13 @@ def test_what_changed_since_a_commit_counts_only_what_decides(
     tmp_path: Path, clone: Callable[..., str]
 ) -> None:
     repository = Repository(tmp_path)
-    first = clone(rabbit_topology__handover="1", rabbit_topology__other="1")
+    first = clone(rabbit_topology__hooks="1", rabbit_topology__other="1")
     assert repository.head() == first
     assert repository.changed_since(first) == []
     clone(**{"docs__page": "1", "rabbit_topology__lint__advice_queues.py": "1"})
     assert repository.changed_since(first) == []
-    clone(rabbit_topology__handover="2")
-    assert repository.changed_since(first) == ["rabbit_topology/handover"]
+    clone(rabbit_topology__hooks="2")
+    assert repository.changed_since(first) == ["rabbit_topology/hooks"]
     assert repository.changed_since("f" * 40) is None
     assert repository.changed_since("") is None
 
@@ -306,7 +306,7 @@ def test_what_changed_since_a_commit_counts_only_what_decides(
 def test_uncommitted_changes_count_where_they_matter(
     tmp_path: Path, clone: Callable[..., str]
 ) -> None:
-    clone(rabbit_topology__handover="1", docs__page="1")
+    clone(rabbit_topology__hooks="1", docs__page="1")
     repository = Repository(tmp_path)
     (tmp_path / "docs" / "page").write_text("2")
     assert not repository.changed()
