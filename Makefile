@@ -25,7 +25,7 @@ unit: $(VENV)  ## pure and mocked tests: seconds, no network
 	$(BIN)/python -m pytest -m "not integration"
 
 integration: $(VENV)  ## the real engine and real brokers; VERSIONS=all for each test on all; LANES=1 for one at a time
-	$(BIN)/python -m pytest tests/safety tests/integration -m integration --versions=$(VERSIONS) -v --instafail -n $(LANES) --dist loadgroup
+	$(BIN)/python -m pytest tests/safety tests/integration -m integration --versions=$(VERSIONS) -v --instafail -n $(LANES)
 
 safety: $(VENV)  ## every safety test on the full scale, in parts (PART=kills: one); writes docs/safety-results.md
 	$(BIN)/python -m tests.safety $(PART:%=--part=%)

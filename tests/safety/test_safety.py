@@ -36,8 +36,7 @@ from tests.support.versions import VERSIONS
 from toolchain import engine
 from toolchain.broker import Broker
 
-# One after the other where others run beside: they have brokers in common.
-pytestmark = [pytest.mark.safety, pytest.mark.xdist_group("safety")]
+pytestmark = pytest.mark.safety
 fast = pytest.mark.integration
 
 SEED = 20_251_124

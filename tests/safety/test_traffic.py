@@ -19,8 +19,6 @@ from tests.safety.traffic import Consumption, Publication, Traffic, amqp_urls
 from tests.support.stacks import connect
 from toolchain.broker import Broker
 
-pytestmark = pytest.mark.xdist_group("safety")
-
 _numbers = count(1)
 real_broker = pytest.mark.integration
 
