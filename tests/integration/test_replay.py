@@ -221,9 +221,7 @@ def test_what_is_not_chosen_stays_in_order_however_often_it_is_looked_at(
     publish(plain, "", "errors", 60)
     replay(stack, "errors", vhost, "--to", "work", "--header", "tenant=b")
     waits(plain, "errors", 41)
-    chosen, others = (
-        [number for number, _ in drain(plain, queue)] for queue in ("work", "errors")
-    )
+    chosen, others = ([number for number, _ in drain(plain, queue)] for queue in ("work", "errors"))
     print(f"RabbitMQ {stack.broker.version}, {kind}: {chosen}, {others}")
     assert sorted(chosen) == [number for number in range(60) if number % 3 == 1]
     assert sorted(others) == [*(number for number in range(60) if number % 3 != 1), 60]

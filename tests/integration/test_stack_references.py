@@ -1,8 +1,8 @@
 """
-Programs in TypeScript and Go use what a stack exports: those of the documentation, as they are.
+The program in TypeScript uses what a stack exports: that of the documentation, as it is.
 
-The engine runs them by its Automation API, which needs no language host: they are compiled, and
-call the engine instead of being called by it.
+The engine runs it by its Automation API, which needs no language host: it is compiled, and calls
+the engine instead of being called by it. The program in Go is not compiled by any test.
 """
 
 from __future__ import annotations
@@ -53,48 +53,6 @@ main().catch((error) => {
 });
 """
 
-GO = """
-package main
-
-import (
-	"context"
-	"encoding/json"
-	"os"
-	"testing"
-
-	"github.com/pulumi/pulumi/sdk/v3/go/auto"
-)
-
-func TestProgram(t *testing.T) {
-	ctx := context.Background()
-	stack, err := auto.UpsertStackInlineSource(ctx, "consumer", "consumer-go", program)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, key := range []string{"broker", "service"} {
-		value := map[string]string{"broker": "BROKER", "service": "SERVICE"}[key]
-		if err := stack.SetConfig(ctx, key, auto.ConfigValue{Value: os.Getenv(value)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	result, err := stack.Up(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	outputs := map[string]any{}
-	for name, output := range result.Outputs {
-		outputs[name] = map[string]any{"value": output.Value, "secret": output.Secret}
-	}
-	written, err := json.Marshal(outputs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(os.Getenv("OUTPUTS"), written, 0o600); err != nil {
-		t.Fatal(err)
-	}
-}
-"""
-
 
 def run(folder: Path, env: Mapping[str, str], *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -124,15 +82,7 @@ def typescript(folder: Path, env: Mapping[str, str]) -> list[str]:
     return ["node", "run.js"]
 
 
-def go(folder: Path, env: Mapping[str, str]) -> list[str]:
-    """Compile the program beside a test that runs it; return what does."""
-    (folder / "main_test.go").write_text(GO)
-    # `-mod=mod` completes go.mod and go.sum, as `go mod tidy` does for a user.
-    succeed(folder, env, "go", "test", "-mod=mod", "-c", "-o", "program.test", ".")
-    return ["./program.test", "-test.run=TestProgram", "-test.count=1"]
-
-
-@pytest.mark.parametrize("prepare", [typescript, go])
+@pytest.mark.parametrize("prepare", [typescript])
 def test_a_program_in_another_language_uses_the_outputs(
     one_stack: Stack,
     vhost: str,
@@ -140,7 +90,7 @@ def test_a_program_in_another_language_uses_the_outputs(
     prepare: Callable[[Path, Mapping[str, str]], list[str]],
 ) -> None:
     program = prepare.__name__
-    for needed in {"typescript": ("node", "npm"), "go": ("go",)}[program]:
+    for needed in ("node", "npm"):
         assert shutil.which(needed), f"there is no `{needed}` on PATH, which this test needs"
     one_stack.configure({"vhost": vhost, **TOPOLOGY}, seed=SEED)
     one_stack.up()

@@ -110,6 +110,8 @@ def test_each_metric_and_label_of_each_rule_is_there(scraped: Scraped) -> None:
             for rule in written()
             for metric in re.findall(r"(rabbitmq_\w+)\{", rule.expression)
             for queue in rule.queues
+            # RabbitMQ 3.10 does not escape these: nobody can read such a label.
+            if not (scraped.broker.version.startswith("3.10.") and {*'"\\'} & {*queue})
             if (metric, frozenset({("vhost", VHOST), ("queue", queue)})) not in there
         ]
 
