@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from rabbit_topology.commands import brokers, exits, sources
+from rabbit_topology.commands import brokers, exits, files, sources
 from rabbit_topology.commands.routes import Stack
 from rabbit_topology.config.stack import Stack as Config
 from rabbit_topology.errors import ConfigError, TopologyError
@@ -122,11 +122,6 @@ def _write(made: Review, output: Path | None, form: Form) -> None:
         text = json.dumps(as_json.write(made), indent=2, ensure_ascii=False) + "\n"
     else:
         text = comment.write(made)
-    if output is None:
-        typer.echo(text, nl=False)
-        return
-    try:
-        output.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TopologyError(f"{output}: {error.strerror}") from None
-    typer.echo(made.verdict)
+    files.write(text, output)
+    if output is not None:
+        typer.echo(made.verdict)

@@ -76,13 +76,13 @@ def is_anchored(pattern: str) -> bool:
     """
     return all(
         choice.startswith(("^", r"\A")) or _ANYTHING.fullmatch(choice)
-        for choice in _choices(pattern)
+        for choice in alternatives(pattern)
     )
 
 
 def prefix(pattern: str) -> str:
     """Return what every name that the pattern matches begins with, as far as it is easy to tell."""
-    if not pattern.startswith("^") or len(list(_choices(pattern))) > 1:
+    if not pattern.startswith("^") or len(list(alternatives(pattern))) > 1:
         return ""
     choices: list[str] = []
     rest = iter(pattern[1:])
@@ -96,7 +96,7 @@ def prefix(pattern: str) -> str:
     return "".join(choices)
 
 
-def _choices(pattern: str) -> Iterator[str]:
+def alternatives(pattern: str) -> Iterator[str]:
     """Yield the alternatives between `|` outside of all brackets."""
     depth, begin, position = 0, 0, 0
     while position < len(pattern):

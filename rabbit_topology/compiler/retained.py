@@ -21,6 +21,8 @@ from typing import NamedTuple, Self
 from rabbit_topology.compiler.names import route_key
 from rabbit_topology.model import OnDelete, Route, Topology
 
+_TARGET, _KEY = "dead-letter-exchange", "dead-letter-routing-key"
+
 
 class DeadLetters(NamedTuple):
     """Where a queue's dead letters go."""
@@ -33,13 +35,10 @@ class DeadLetters(NamedTuple):
     @classmethod
     def of(cls, settings: Mapping[str, object]) -> Self | None:
         """Return what settings say, named as policies name them; None without a target."""
-        exchange, key = settings.get("dead-letter-exchange"), settings.get(_KEY)
+        exchange, key = settings.get(_TARGET), settings.get(_KEY)
         if not isinstance(exchange, str):
             return None
         return cls(exchange, key if isinstance(key, str) else None)
-
-
-_KEY = "dead-letter-routing-key"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import groupby
 
 from rabbit_topology.compiler import regexes
 from rabbit_topology.model import PREDECLARED_EXCHANGES, Permissions, TopicPermissions, Topology
@@ -25,9 +24,6 @@ _DEFAULT_EXCHANGE = "amq.default"
 _RIGHTS = ("configure", "write", "read")
 
 _ALTERNATIVES = re.compile(r"\^\((.*)\)(?:\$|\\z)", re.DOTALL)
-_PART = re.compile(r"\\.|\[[^\]]*\]|\((?:\\.|[^\\()])*\)|[^\\()\[\]]", re.DOTALL)
-"""Of an alternative: a character, escaped or not, a set of such, or a group without groups in it;
-or the bar between two."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,8 +152,4 @@ def _is_within(now: str, was: str) -> bool:
 def _alternatives(pattern: str) -> frozenset[str] | None:
     """Return the alternatives of ``^(a|b)$``; None, if it is anything else."""
     matched = _ALTERNATIVES.fullmatch(pattern)
-    parts = _PART.findall(matched[1]) if matched else []
-    if not matched or "".join(parts) != matched[1]:
-        return None
-    between = (tuple(inner) for bar, inner in groupby(parts, "|".__eq__) if not bar)
-    return frozenset("".join(inner) for inner in between)
+    return frozenset(regexes.alternatives(matched[1])) if matched else None
