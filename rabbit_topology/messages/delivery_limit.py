@@ -9,9 +9,9 @@ where it cannot, none is taken.
 - Before RabbitMQ 4.0 there is no limit by default, from 4.0 on it is 20.
 - Before 4.3 whatever was given back counts; from 4.3 on what was rejected with `basic.reject`, and
   what a channel held that closed, but not what `basic.nack` gives back.
-- A channel that closes gives back to the front of the queue, in order. `basic.nack` does so from
-  4.0 on where there is a limit; without one it puts messages at the end of the queue, and before
-  4.0 it mixes up those that are given back together.
+- A channel that closes gives back to the front of the queue, in order, behind what was given back
+  before. `basic.nack` does so from 4.0 on where there is a limit; without one it puts messages at
+  the end of the queue, and before 4.0 it mixes up those that are given back together.
 
 So messages are given back by closing the channel, but from 4.3 on, with a limit, by `basic.nack`.
 From 4.3 on the count goes with a message that is dead-lettered: one that was given up in one queue

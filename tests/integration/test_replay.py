@@ -200,7 +200,7 @@ def test_what_no_binding_took_comes_back_until_one_does(
 
 
 @pytest.mark.parametrize("kind", ["quorum", "classic"])
-def test_what_is_not_chosen_stays_in_order_however_often_it_is_looked_at(
+def test_what_is_not_chosen_comes_back_in_order_however_often_it_is_looked_at(
     stack: Stack, vhost: str, plain: BlockingChannel, kind: str
 ) -> None:
     for queue in ("errors", "work"):
@@ -225,8 +225,12 @@ def test_what_is_not_chosen_stays_in_order_however_often_it_is_looked_at(
     print(f"RabbitMQ {stack.broker.version}, {kind}: {chosen}, {others}")
     assert sorted(chosen) == [number for number in range(60) if number % 3 == 1]
     assert sorted(others) == [*(number for number in range(60) if number % 3 != 1), 60]
-    if (kind, stack.broker.version[:4]) != ("quorum", "3.10"):  # it mixes up what is given back
+    if kind == "classic":
         assert (chosen, others) == (sorted(chosen), sorted(others))
+    elif not stack.broker.version.startswith("3.10."):  # which mixes up what is given back
+        # The four that were peeked at went behind all others that were given back before.
+        assert chosen == [*sorted(set(chosen) - {1}), 1]
+        assert others == [*sorted(set(others) - {0, 2, 3, 60}), 0, 2, 3, 60]
     assert replay(stack, "errors", vhost, "--to", "work")["taken"] == 0
     assert helpers(stack.broker, vhost) == []
 
