@@ -17,10 +17,10 @@ from urllib.parse import quote, urlsplit
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPError, ChannelClosedByBroker
+from pika.exceptions import AMQPError, ChannelClosedByBroker, UnsupportedAMQPFieldException
 
 from rabbit_topology.broker import marker
-from rabbit_topology.broker.amqp import Pool
+from rabbit_topology.broker.amqp import Pool, long_numbers
 from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.broker.marker import TwoBrokersError
 from rabbit_topology.broker.reach import Reach
@@ -37,6 +37,8 @@ from rabbit_topology.model.versions import Version
 LOCK_QUEUE = f"{PREFIX}lock"
 NEUTRAL = {"max-length": 2**40}
 """A policy needs a definition; this one changes nothing."""
+
+_NOT_FOUND = 404
 
 _CONNECT_SECONDS = 5.0
 
@@ -227,10 +229,32 @@ class Access:
     ) -> None:
         """Bind a queue (``kind`` is ``q``) or an exchange (``e``), if both ends exist.
 
-        By way of the management API, as the provider does: numbers get the same AMQP types.
+        Numbers get the AMQP types that the management API, and so the provider, gives them. Over
+        AMQP, since the broker then ends what it has begun, whoever is killed meanwhile: see
+        `safety.half_done`. By the management API where AMQP does not answer, or its node does not
+        know both ends yet.
         """
+        plain = long_numbers(arguments)
+        with self._unless_unknown():
+            self._bind_over_amqp(vhost, source, kind, destination, key, plain)
+            return
         body = {"routing_key": key, "arguments": dict(arguments)}
-        self.request_if_there("POST", "bindings", vhost, "e", source, kind, destination, body=body)
+        ends = ("e", source, kind, destination)
+        self.request_if_there("POST", "bindings", vhost, *ends, body=body)
+
+    @contextmanager
+    def _unless_unknown(self) -> Iterator[None]:
+        """Leave a block where no AMQP address answers, or what it names is not there.
+
+        Or where it names what the client cannot write: numbers with a fraction.
+        """
+        try:
+            yield
+        except (NoAmqpError, UnsupportedAMQPFieldException):
+            return
+        except ChannelClosedByBroker as error:
+            if error.reply_code != _NOT_FOUND:
+                raise
 
     def copy_binding(
         self,
@@ -313,10 +337,30 @@ class Access:
         }
 
     def unbind(self, vhost: str, binding: Mapping[str, Any]) -> None:
-        """Remove one binding as `bindings` lists it."""
+        """Remove one binding as `bindings` lists it.
+
+        Over AMQP, as `bind`, and then by the management API, which knows the types of numbers.
+        """
         kind = "q" if binding["destination_type"] == "queue" else "e"
-        ends = ("e", binding["source"], kind, binding["destination"], binding["properties_key"])
-        self.request_if_there("DELETE", "bindings", vhost, *ends)
+        ends = (binding["source"], kind, binding["destination"])
+        self.unbind_over_amqp(vhost, *ends, binding["routing_key"], binding["arguments"])
+        self.request_if_there("DELETE", "bindings", vhost, "e", *ends, binding["properties_key"])
+
+    def unbind_over_amqp(
+        self,
+        vhost: str,
+        source: str,
+        kind: str,
+        destination: str,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> None:
+        """Remove what `bind` makes, if it is there and AMQP answers."""
+        with self._unless_unknown(), self.channel(vhost) as channel:
+            if kind == "q":
+                channel.queue_unbind(destination, source, key, long_numbers(arguments))
+            else:
+                channel.exchange_unbind(destination, source, key, long_numbers(arguments))
 
     def policies(self, vhost: str, *, operator: bool = False) -> list[dict[str, Any]]:
         """Return all policies, or operator policies, of a vhost."""

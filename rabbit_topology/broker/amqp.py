@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import atexit
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from threading import Lock
+from typing import Any
 
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
+from pika.compat import long
 from pika.exceptions import AMQPError, ChannelClosedByBroker
 
-__all__ = ["AMQPError", "ChannelClosedByBroker", "Pool"]
+from rabbit_topology.broker.values import is_number
+
+__all__ = ["AMQPError", "ChannelClosedByBroker", "Pool", "long_numbers"]
 
 _FRESH_SECONDS = 20.0
 """Nobody answers heartbeats on an idle connection: it is closed before the broker would do it."""
@@ -75,3 +79,15 @@ class Pool:
 def _close(channel: BlockingChannel) -> None:
     with suppress(AMQPError):
         channel.connection.close()
+
+
+def long_numbers(value: Any) -> Any:
+    """Return a value with whole numbers that AMQP sends as 64 bits, as the management API does."""
+    match value:
+        case Mapping():
+            return {key: long_numbers(one) for key, one in value.items()}
+        case list():
+            return [*map(long_numbers, value)]
+        case int() if is_number(value):
+            return long(value)
+    return value

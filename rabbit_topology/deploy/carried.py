@@ -15,7 +15,8 @@ import pulumi
 from rabbit_topology.compiler import retained
 from rabbit_topology.compiler.names import route_key
 from rabbit_topology.deploy.hooks import Hooks
-from rabbit_topology.model import OnDelete, Route, Topology
+from rabbit_topology.model import PREDECLARED_EXCHANGES, OnDelete, Route, Topology
+from rabbit_topology.safety import half_done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Carried:
     topology: Topology
     kept: retained.Kept
     retains_vhost: bool
-    """The vhost stays on the broker, and carries none."""
+    """The vhost stays on the broker, and nobody is asked."""
 
     @cached_property
     def shovel(self) -> pulumi.ResourceHookBinding:
@@ -45,11 +46,12 @@ class Carried:
         )
 
     @cached_property
-    def vhost(self) -> pulumi.ResourceHookBinding | None:
+    def vhost(self) -> pulumi.ResourceHookBinding:
         """The hooks of the vhost itself."""
-        if self.retains_vhost:
-            return None
-        return pulumi.ResourceHookBinding(before_delete=[self.hooks.vhost])
+        return pulumi.ResourceHookBinding(
+            before_create=[self.hooks.making],
+            before_delete=[] if self.retains_vhost else [self.hooks.vhost],
+        )
 
     @cached_property
     def permissions(self) -> pulumi.ResourceHookBinding:
@@ -99,7 +101,19 @@ class Carried:
             before = hooks.retained_binding
         elif route.kind == "queue" and self._on_delete(route.destination) is OnDelete.REFUSE:
             before = hooks.binding
-        return pulumi.ResourceHookBinding(before_delete=[before], after_create=[hooks.after])
+        if self._type(route.source) in half_done.BOUND_IN_ONE_STEP:
+            return pulumi.ResourceHookBinding(before_delete=[before], after_create=[hooks.after])
+        removed = [] if before is hooks.retained_binding else [hooks.unbind]
+        return pulumi.ResourceHookBinding(
+            before_create=[hooks.bind],
+            before_delete=[before, *removed],
+            after_create=[hooks.after],
+        )
+
+    def _type(self, exchange: str) -> str | None:
+        """Return an exchange's type, None if others have made it."""
+        own = self.topology.exchanges.get(exchange)
+        return own.type if own else PREDECLARED_EXCHANGES.get(exchange)
 
     def _on_delete(self, queue: str) -> OnDelete:
         return retained.on_delete(self.topology, self.kept, queue)

@@ -37,7 +37,7 @@ from rabbit_topology.model import (
     Topology,
     VhostOnDelete,
 )
-from rabbit_topology.safety import destruction, leaving
+from rabbit_topology.safety import destruction, half_done, leaving
 from rabbit_topology.safety.deletion import Deletions, Reason
 from rabbit_topology.safety.destruction import Destruction
 from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
@@ -305,6 +305,26 @@ class VhostGuard:
             await self._warn_of_traffic(route.source, _label(route))
         if not self.run.is_preview:
             await self._off_loop(leaving.unbind, self.access, self.topology.vhost, route)
+
+    async def before_making(self, new: Inputs) -> None:
+        """Delete a vhost that is about to be created, and was only half made before."""
+        await self._off_loop(half_done.remove_vhost, self.access, new["name"], self.run.report)
+
+    async def bind(self, new: Inputs) -> None:
+        """Make a binding, which the engine then finds made: see `safety.half_done`."""
+        await self._over_amqp(self.access.bind, inputs.route(new))
+
+    async def unbind(self, old: Inputs) -> None:
+        """Remove a binding, which the engine then finds gone: see `safety.half_done`."""
+        await self._over_amqp(self.access.unbind_over_amqp, inputs.route(old))
+
+    async def _over_amqp(self, function: Callable[..., None], route: Route) -> None:
+        if half_done.binds_in_two_steps(self.access):
+            kind = "q" if route.kind == "queue" else "e"
+            ends = (route.source, kind, route.destination)
+            await self._off_loop(
+                function, self.topology.vhost, *ends, route.routing_key, route.arguments
+            )
 
     async def after_deletion(self, old: Inputs) -> None:
         """Declare at once what is replaced, so that no client is faster.

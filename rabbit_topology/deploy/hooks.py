@@ -75,6 +75,15 @@ class Guard(Protocol):
     async def before_retained_binding(self, old: Inputs) -> None:
         """Delete a binding, which the engine leaves, unless it stays for a retained queue."""
 
+    async def before_making(self, new: Inputs) -> None:
+        """Make room for a vhost that is to be created."""
+
+    async def bind(self, new: Inputs) -> None:
+        """Make a binding, which the engine then finds made."""
+
+    async def unbind(self, old: Inputs) -> None:
+        """Remove a binding, which the engine then finds gone."""
+
     async def before_permissions(self, old: Inputs) -> None:
         """Raise if the whole stack is being destroyed and cannot be."""
 
@@ -158,6 +167,9 @@ class Hooks:
         self.retained_binding = self._before(
             "retained-binding", lambda guard: guard.before_retained_binding
         )
+        self.making = self._hook("making", self._run_making, on_dry_run=False)
+        self.bind = self._hook("bind", self._run_bind, on_dry_run=False)
+        self.unbind = self._hook("unbind", self._run_unbind, on_dry_run=False)
         self.permissions = self._before("permissions", lambda guard: guard.before_permissions)
         self.topic_permissions = self._before(
             "topic-permissions", lambda guard: guard.before_topic_permissions
@@ -253,6 +265,21 @@ class Hooks:
         )
         self._run.refuse(TopologyError(text))
         return True
+
+    async def _run_making(self, args: pulumi.ResourceHookArgs) -> None:
+        new = args.new_inputs or {}
+        guard = await self._guard(new["name"])
+        await guard.before_making(new)
+
+    async def _run_bind(self, args: pulumi.ResourceHookArgs) -> None:
+        new = args.new_inputs or {}
+        guard = await self._guard(new["vhost"])
+        await guard.bind(new)
+
+    async def _run_unbind(self, args: pulumi.ResourceHookArgs) -> None:
+        old = args.old_inputs or {}
+        guard = await self._guard(old["vhost"])
+        await guard.unbind(old)
 
     async def _run_after_deletion(self, args: pulumi.ResourceHookArgs) -> None:
         old = args.old_inputs or {}

@@ -3,8 +3,9 @@ Messages of one queue back to where they came from, or elsewhere, so that none i
 
 Each message is delivered once. It is published, with `mandatory` and confirms, and acknowledged
 only when its destination has confirmed it. All others are held until the end, and then given back
-to the front of the queue, in order; in a quorum queue behind what was given back before. Killed at any moment, the broker gives back what was not
-acknowledged: at most one message is then both there and here.
+to the front of the queue, in order; in a quorum queue behind what was given back before. Killed at
+any moment, the broker gives back what was not acknowledged: at most one message is then both there
+and here.
 
 Not more are taken than were ready at the start, so nothing goes round and round.
 Source: "Consumer Acknowledgements and Publisher Confirms", "Consumer Prefetch", "Validated

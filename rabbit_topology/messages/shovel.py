@@ -8,8 +8,8 @@ properties are not touched and nothing is added. Source: "Dynamic Shovels", Rabb
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
@@ -236,29 +236,8 @@ class Move:
         _stop(self.access, self._path)
 
     def _start(self, until: str | int) -> None:
-        # Without host, user and password: the broker connects to itself, and takes messages that
-        # say they are of another user, as their own publishers were allowed to.
-        uri = f"amqp:///{quote(self.vhost, safe='')}"
-        self.access.management.request(
-            "PUT",
-            self._path,
-            {
-                "value": {
-                    "src-protocol": "amqp091",
-                    "src-uri": uri,
-                    "src-queue": self.source,
-                    "src-prefetch-count": self._prefetch,
-                    "src-delete-after": until,
-                    "dest-protocol": "amqp091",
-                    "dest-uri": uri,
-                    "dest-exchange": self.exchange,
-                    "ack-mode": "on-confirm",
-                    # One that fails stays so: each time that it tried again, the source would
-                    # count its messages as delivered once more, and drop them in the end.
-                    "reconnect-delay": 0,
-                }
-            },
-        )
+        value = _value(self.vhost, self.source, self.exchange, self._prefetch, until)
+        self.access.management.request("PUT", self._path, {"value": value})
 
     @cached_property
     def _prefetch(self) -> int:
@@ -274,6 +253,43 @@ def mean_bytes(access: Access, vhost: str, queue: str) -> float:
         return 0.0
     messages, size = listed.get("messages") or 0, listed.get("message_bytes") or 0
     return float(size / messages) if messages else 0.0
+
+
+def _value(
+    vhost: str, source: str, exchange: str, prefetch: int, until: str | int
+) -> dict[str, Any]:
+    # Without host, user and password: the broker connects to itself, and takes messages that say
+    # they are of another user, as their own publishers were allowed to.
+    uri = f"amqp:///{quote(vhost, safe='')}"
+    return {
+        "src-protocol": "amqp091",
+        "src-uri": uri,
+        "src-queue": source,
+        "src-prefetch-count": prefetch,
+        "src-delete-after": until,
+        "dest-protocol": "amqp091",
+        "dest-uri": uri,
+        "dest-exchange": exchange,
+        "ack-mode": "on-confirm",
+        # One that fails stays so: each time that it tried again, the source would count its
+        # messages as delivered once more, and drop them in the end.
+        "reconnect-delay": 0,
+    }
+
+
+def end_unlisted(access: Access, vhost: str, sources: Iterable[str]) -> None:
+    """End the shovels on ``sources`` that may run and are listed no more, after a killed run.
+
+    The broker deletes the parameter first, and may leave it at that: see `safety.half_done`. One
+    that moves nothing is written in its place, which ends the other, and is deleted.
+    """
+    for source in sources:
+        path = _path(access, vhost, source)
+        if access.exists("queues", vhost, source) and not _exists(access, path):
+            value = _value(vhost, source, "", 1, 0)
+            with suppress(BrokerError):  # the broker runs no shovels at all
+                access.management.request("PUT", path, {"value": value})
+            _stop(access, path)
 
 
 def stop_leftover(access: Access, vhost: str, source: str) -> None:

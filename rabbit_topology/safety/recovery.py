@@ -15,10 +15,10 @@ from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.broker.marker import is_marker
 from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.errors import BrokerError
-from rabbit_topology.messages import deletion, survey
+from rabbit_topology.messages import deletion, shovel, survey
 from rabbit_topology.messages.queue import BrokerQueue, NoLeaderError
 from rabbit_topology.model import OnDelete, Queue, Topology
-from rabbit_topology.safety import stand_ins
+from rabbit_topology.safety import half_done, stand_ins
 from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
 from rabbit_topology.safety.planned import Planned
 from rabbit_topology.safety.queue_replacement import QueueReplacement
@@ -55,6 +55,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
     """
     _end_deletions(access, topology, report)
     vhost = topology.vhost
+    half_done.finish_policies(access, vhost, report)
     left = stand_ins.leftovers(access, vhost)
     marker.sweep(access, vhost, left)
     helpers = {name for name in left if not is_marker(name)}
@@ -92,6 +93,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         if taken.stand_in not in helpers:
             continue
         report(f"queue {name}: completing what an earlier run began")
+        shovel.end_unlisted(access, vhost, (name, taken.drained, taken.holding, taken.kept))
         wanted = name in topology.queues
         for helper in (taken.holding, taken.drained, taken.kept):
             _delete_half_declared(access, vhost, helper, report)

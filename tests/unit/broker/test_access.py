@@ -1,12 +1,15 @@
 """
-What an access knows of a broker's policies.
+What an access knows of a broker's policies, and which way a binding is made.
 """
 
 from __future__ import annotations
 
-import pytest
+from contextlib import nullcontext
 
-from rabbit_topology.broker.access import Access
+import pytest
+from pika.exceptions import ChannelClosedByBroker, UnsupportedAMQPFieldException
+
+from rabbit_topology.broker.access import Access, NoAmqpError
 from rabbit_topology.broker.management import Management
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.model import QueueType
@@ -58,3 +61,84 @@ def test_policies_can_be_had_without_a_helper(access):
 def test_a_version_that_is_not_known_may_be_any(access, mocker):
     mocker.patch.object(Management, "version", ())
     assert access.like == ((3, 10), (4, 0), (4, 3))
+
+
+class Channel:
+    """A channel that notes what is bound over it, or fails."""
+
+    def __init__(self, failure=None):
+        self.failure = failure
+        self.asked = []
+
+    def __getattr__(self, name):
+        def ask(*arguments):
+            if self.failure:
+                raise self.failure
+            self.asked.append((name, *arguments))
+
+        return ask
+
+
+@pytest.fixture
+def over_management(mocker):
+    return mocker.patch.object(Management, "request")
+
+
+def lend(mocker, access, channel):
+    mocker.patch.object(type(access), "channel", lambda *_: nullcontext(channel))
+
+
+BINDING = ("v", "s", "q", "d", "k", {"x": 1})
+
+
+def test_what_is_bound_over_amqp_is_not_bound_again(access, mocker, over_management):
+    channel = Channel()
+    lend(mocker, access, channel)
+    access.bind(*BINDING)
+    access.bind("v", "s", "e", "d", "k", {})
+    assert channel.asked == [
+        ("queue_bind", "d", "s", "k", {"x": 1}),
+        ("exchange_bind", "d", "s", "k", {}),
+    ]
+    over_management.assert_not_called()
+
+
+@pytest.mark.parametrize(
+    "failure",
+    [
+        NoAmqpError("http://mq.example:15672", "no answer"),
+        ChannelClosedByBroker(404, "no exchange here yet"),
+        UnsupportedAMQPFieldException([], 1.5),
+    ],
+)
+def test_what_amqp_cannot_bind_the_management_api_does(access, mocker, over_management, failure):
+    lend(mocker, access, Channel(failure))
+    access.bind(*BINDING)
+    body = {"routing_key": "k", "arguments": {"x": 1}}
+    over_management.assert_called_once_with("POST", "/bindings/v/e/s/q/d", body)
+
+
+def test_what_the_broker_refuses_is_not_tried_in_another_way(access, mocker, over_management):
+    lend(mocker, access, Channel(ChannelClosedByBroker(403, "not allowed")))
+    with pytest.raises(ChannelClosedByBroker):
+        access.bind(*BINDING)
+    over_management.assert_not_called()
+
+
+@pytest.mark.parametrize("failure", [None, ChannelClosedByBroker(404, "gone")])
+@pytest.mark.parametrize(("kind", "short"), [("queue", "q"), ("exchange", "e")])
+def test_a_binding_is_removed_in_both_ways(access, mocker, over_management, failure, kind, short):
+    channel = Channel(failure)
+    lend(mocker, access, channel)
+    binding = {
+        "source": "s",
+        "destination_type": kind,
+        "destination": "d",
+        "routing_key": "k",
+        "properties_key": "k~1",
+        "arguments": {"x": 1},
+    }
+    access.unbind("v", binding)
+    asked = [(f"{kind}_unbind", "d", "s", "k", {"x": 1})]
+    assert channel.asked == ([] if failure else asked)
+    over_management.assert_called_once_with("DELETE", f"/bindings/v/e/s/{short}/d/k~1", None)

@@ -65,10 +65,11 @@ def test_a_queue_that_was_read_too_early_is_read_again(deployed, name):
 
 
 def test_a_vhost_is_guarded_unless_it_stays_for_a_retained_queue(deployed, deploy):
-    assert deployed.one(VHOST, "it/v").hooks == {}
+    making = {"before_create": ["rabbit-topology:it:making"]}
+    assert deployed.one(VHOST, "it/v").hooks == making
     without = {**TOPOLOGY, "queues": {"kept": {}}, "bindings": []}
     guarded = deploy(lambda: Topology("it", args(without))).one(VHOST, "it/v")
-    assert guarded.hooks == {"before_delete": ["rabbit-topology:it:vhost"]}
+    assert guarded.hooks == making | {"before_delete": ["rabbit-topology:it:vhost"]}
 
 
 def test_helpers_are_named_after_what_they_help():
@@ -106,14 +107,47 @@ def test_hooks_of_a_component_that_is_left_on_the_broker(deploy, type_, name, ho
         {"vhost": "v", "vhost_settings": {"on_delete": "retain"}},
     ],
 )
-def test_a_vhost_that_stays_has_no_hooks(deploy, topology):
-    assert staying(deploy, topology).one(VHOST, "it/v").hooks == {}
+def test_nobody_is_asked_about_a_vhost_that_stays(deploy, topology):
+    hooks = staying(deploy, topology).one(VHOST, "it/v").hooks
+    assert hooks == {"before_create": ["rabbit-topology:it:staying-making"]}
 
 
 def test_a_vhost_stays_where_the_config_says_so(deploy):
     said = {"vhost": "v", "vhost_settings": {"on_delete": "retain"}, "queues": {"q": {}}}
     made = deploy(lambda: Topology("it", args(said)))
-    assert made.one(VHOST, "it/v").hooks == {}
+    assert "before_delete" not in made.one(VHOST, "it/v").hooks
+
+
+@pytest.mark.parametrize(
+    ("source", "is_whole"),
+    [
+        ({"type": "topic"}, False),
+        ({"type": "x-delayed-message", "arguments": {"x-delayed-type": "topic"}}, False),
+        ({"type": "direct"}, True),
+        ({"type": "fanout"}, True),
+        ({"type": "headers"}, True),
+        ("amq.topic", False),
+        ("amq.headers", True),
+    ],
+)
+@pytest.mark.parametrize("on_delete", ["refuse", "retain"])
+def test_bindings_that_can_be_left_half_made_are_made_by_a_hook(
+    deploy, source, is_whole, on_delete
+):
+    name = "e" if isinstance(source, dict) else source
+    topology = {
+        "vhost": "v",
+        "exchanges": {"e": source} if name == "e" else {},
+        "queues": {"q": {"on_delete": on_delete}},
+        "bindings": [{"source": name, "queue": "q"}],
+    }
+    hooks = deploy(lambda: Topology("it", args(topology))).one(BINDING, f"it/v/{name}/queue/q/")
+    made = hooks.hooks.get("before_create", [])
+    removed = hooks.hooks["before_delete"][1:]
+    assert made == ([] if is_whole else ["rabbit-topology:it:bind"])
+    # What is retained, its own hook removes.
+    asked = not is_whole and on_delete == "refuse"
+    assert removed == (["rabbit-topology:it:unbind"] if asked else [])
 
 
 def test_which_hooks_policies_carry(deploy):

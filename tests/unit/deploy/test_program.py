@@ -52,6 +52,8 @@ ANSWERS = {
     ),
     "/api/exchanges/v": httpx.Response(200, json={"items": []}),
     "/api/queues/v": httpx.Response(200, json={"items": []}),
+    # The vhost is yet to be made.
+    "/api/policies/v": httpx.Response(404, json={}),
 }
 
 
