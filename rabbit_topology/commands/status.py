@@ -91,14 +91,7 @@ class _Asking:
                 raise TopologyError(f"the stack has no vhost {vhosts[0]}; it has {known}")
         self._expected = notices.expected(topologies) if topologies else notices.Expected()
         self._vhosts = [one.vhost for one in topologies] or vhosts or None
-        self._users = (
-            [
-                looking.User(vhost=where, name=name, user=user)
-                for where, name, user in notices.users(topologies)
-            ]
-            if topologies
-            else None
-        )
+        self._users = looking.users(topologies) if topologies else None
 
     def __call__(self) -> Status:
         seen = looking.look(self._management, self._vhosts, self._users)

@@ -55,6 +55,7 @@ class Children:
         replace_with: Sequence[pulumi.Resource] = (),
         retain: bool = False,
         aliases: Sequence[str] = (),
+        ignore_changes: Sequence[str] = (),
     ) -> _Resource:
         """Create a resource that stands for what has the ``key`` in the ``vhost`` on the broker.
 
@@ -69,6 +70,7 @@ class Children:
             replace_with: What it goes and comes back with.
             retain: The engine does not delete it on the broker.
             aliases: Logical names that it may have had before.
+            ignore_changes: Inputs that stay what they were.
         """
         before: Any = list(depends_on) or None
         if (*_VHOST, vhost) not in self._made:  # all else waits for its vhost
@@ -86,6 +88,7 @@ class Children:
                 replace_with=list(replace_with) or None,
                 aliases=[pulumi.Alias(name=alias) for alias in aliases] or None,
                 retain_on_delete=retain or None,
+                ignore_changes=list(ignore_changes) or None,
             ),
         )
         self._made[kind_of(resource.pulumi_resource_type), vhost, key] = resource

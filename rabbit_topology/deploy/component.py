@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pulumi
 
 from rabbit_topology import model
 from rabbit_topology.broker.access import Access
-from rabbit_topology.deploy import admission, engine, reach, unfinished
+from rabbit_topology.broker.management import UnreachableError
+from rabbit_topology.deploy import admission, engine, formers, reach, unfinished
 from rabbit_topology.deploy.children import Children
+from rabbit_topology.deploy.formers import Former
 from rabbit_topology.deploy.guard import VhostGuard
 from rabbit_topology.deploy.hooks import Hooks
 from rabbit_topology.deploy.outputs import Urls, VhostOutputs, addresses, amqp_urls
@@ -23,7 +26,7 @@ from rabbit_topology.deploy.provider import Provider
 from rabbit_topology.deploy.record import LEAVING, RETAINED, Record
 from rabbit_topology.deploy.resources import Vhost
 from rabbit_topology.deploy.users import Users
-from rabbit_topology.errors import TopologyError
+from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.safety.run import Run
 
 
@@ -71,6 +74,7 @@ class Topology(pulumi.ComponentResource):
         admission.check_own_user(args.topologies, known)
         self._record = Record()
         unfinished.check(self._record, name, args.topologies, args.safety)
+        self._formers = self._staying(reached)
         self._run = Run(
             is_preview=pulumi.runtime.is_dry_run(),
             settings=args.safety,
@@ -159,6 +163,26 @@ class Topology(pulumi.ComponentResource):
             f"{self._name} has several vhosts: take one of {', '.join(self.vhosts)} from `vhosts`"
         )
 
+    def _staying(self, reached: pulumi.Input[Access]) -> list[Former]:
+        """Return the users of other rotations that stay; say so of each.
+
+        Raises:
+            pulumi.RunError: The broker cannot be asked.
+        """
+        found = [*formers.find(self._record.users(), self._name, self._args.topologies)]
+        if not found:
+            return found
+        dry = pulumi.runtime.is_dry_run()
+        count = partial(formers.connections_of, reached) if isinstance(reached, Access) else None
+        try:
+            return formers.staying(found, count, is_preview=dry, report=pulumi.info)
+        except UnreachableError as error:
+            if not dry:
+                raise pulumi.RunError(f"{error}; nothing was changed") from None
+            return formers.staying(found, None, is_preview=dry, report=pulumi.info)
+        except BrokerError as error:
+            raise pulumi.RunError(f"{error}; nothing was changed") from None
+
     async def _hooks_registered(self) -> None:
         for hooks in self._all_hooks:
             await hooks.registered()
@@ -219,6 +243,9 @@ class Topology(pulumi.ComponentResource):
         service_urls = {}
         for name in topology.services:
             service_urls[name] = self._secret_urls(vhost.name, *users.service(topology, name))
+        for one in self._formers:
+            if one.vhost == topology.vhost:
+                users.former(topology, one)
         for name, user in topology.users.items():
             users.user(name, user)
         management = self._access.apply(lambda access: access.management)

@@ -22,7 +22,7 @@ from typing import Any
 from rabbit_topology.broker.access import Access
 from rabbit_topology.compiler import policies, retained
 from rabbit_topology.compiler.names import route_key
-from rabbit_topology.deploy import inputs
+from rabbit_topology.deploy import formers, inputs
 from rabbit_topology.deploy.carried import Carried
 from rabbit_topology.deploy.children import Children
 from rabbit_topology.deploy.hooks import Hooks
@@ -47,6 +47,7 @@ from rabbit_topology.safety.policy_changes import PolicyChanges
 from rabbit_topology.safety.queue_replacement import QueueReplacement
 from rabbit_topology.safety.replacement import Replacement
 from rabbit_topology.safety.run import Run
+from rabbit_topology.services import permissions
 
 Inputs = Mapping[str, Any]
 
@@ -362,10 +363,15 @@ class VhostGuard:
     async def before_permissions(self, old: Inputs) -> None:
         """Take no permissions away in a destroy that is refused, nor those of the run itself.
 
-        Deleted here: where the engine does not know which user that is, it deletes none.
+        Nor those of a user that a service had before a rotation, and still connects as: they go
+        before the user does. Deleted here: where the engine does not know which user the run's own
+        is, it deletes none.
         """
         user = old["user"]
         reason = await self._reason("permissions", user)
+        is_former = reason is Reason.REMOVED and permissions.has_former(self.topology, user)
+        if is_former and not self.run.is_preview:
+            await self._off_loop(formers.check_unused, self.access, user)
         if reason is not Reason.REPLACED and user != self.access.management.username:
             await self._delete("permissions", self.topology.vhost, user)
 

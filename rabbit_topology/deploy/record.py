@@ -30,6 +30,7 @@ _PROVIDER = "rabbitmq:index/"
 _FUNCTION = "pulumi:pulumi:readStackResourceOutputs"
 _COMPONENT = "rabbit_topology:index:Topology"
 _QUEUE = "rabbitmq:index/queue:Queue"
+_USER = "rabbitmq:index/user:User"
 _VHOST = "rabbitmq:index/vHost:VHost"
 _PATIENCE_SECONDS = 30.0
 
@@ -56,6 +57,13 @@ class Record:
         if resources is None:
             return None
         return dict(_objects(resources))
+
+    def users(self) -> dict[str, str]:
+        """Return the names of the users that the stack has made, by logical name."""
+        resources = self._resources() or {}
+        return {
+            urn.split("::", 3)[-1]: outputs["name"] for urn, outputs in _of_type(resources, _USER)
+        }
 
     def unfinished(self, component: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield what a component has in the state and no update of its program has had so far.

@@ -13,8 +13,10 @@ from functools import partial
 import pulumi
 import pulumi_rabbitmq as rabbitmq
 
+from rabbit_topology.deploy import formers
 from rabbit_topology.deploy.carried import Carried
 from rabbit_topology.deploy.children import Children
+from rabbit_topology.deploy.formers import Former
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import Permissions, Service, TopicPermissions, Topology, User
 from rabbit_topology.services import credentials, permissions
@@ -52,16 +54,37 @@ class Users:
         user = permissions.user_name(topology, name)
         unknown = service.exists and service.password is None
         password = None if unknown else self._password(user, service)
+        rotation = permissions.user_rotation(service)
+        self._service(topology, name, rotation, user, None if service.exists else password)
+        return user, password
+
+    def former(self, topology: Topology, one: Former) -> None:
+        """Keep a user that a service had in another rotation: it may do what the service may."""
+        service = topology.services[one.service].model_copy(update={"rotation": one.rotation})
+        password = self._password(one.user, service)
+        self._service(topology, one.service, one.rotation, one.user, password, has_password=True)
+
+    def _service(
+        self,
+        topology: Topology,
+        name: str,
+        rotation: int,
+        user: str,
+        password: pulumi.Output[str] | None,
+        *,
+        has_password: bool = False,
+    ) -> None:
+        service = topology.services[name]
         self._user(
-            f"service/{name}",
+            formers.key(name, rotation),
             user,
-            password=None if service.exists else password,
+            password=password,
+            has_password=has_password,
             tags=(),
             allowed=permissions.permissions(topology, service),
             topics=permissions.topic_permissions(topology, service),
             before=f"user/{user}",
         )
-        return user, password
 
     def user(self, name: str, user: User) -> None:
         """Create a user that is written by hand, or what it may do if it exists."""
@@ -84,8 +107,12 @@ class Users:
         allowed: Permissions | None,
         topics: Mapping[str, TopicPermissions],
         before: str | None = None,
+        has_password: bool = False,
     ) -> None:
-        """Create a user and what it may do; ``before`` is the key that it may have had so far."""
+        """Create a user and what it may do.
+
+        ``before`` is the key that it may have had so far; one that ``has_password`` keeps it.
+        """
         logical = f"{self.prefix}/{key}"
         aliases = [f"{self.prefix}/{before}"] if before else []
         here = self.carried.topology.vhost
@@ -104,6 +131,7 @@ class Users:
                 key=name,
                 aliases=aliases,
                 hooks=self.carried.user,
+                ignore_changes=["password"] if has_password else (),
                 inputs={"name": name, "password": password, "tags": list(tags) or None},
             )
             self.made.append(resource)

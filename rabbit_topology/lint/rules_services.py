@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from rabbit_topology.config.words import NOT_SHOWN, NameIndex, show, suggest
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.findings import Finding, Rule, RuleInfo, rule
-from rabbit_topology.model import PREDECLARED_EXCHANGES, Service, Topology
+from rabbit_topology.model import PREDECLARED_EXCHANGES, Rotates, Service, Topology
 from rabbit_topology.services import credentials, permissions
 from rabbit_topology.services.permissions import RESERVED, SERVER_NAMED
 
@@ -90,6 +90,19 @@ def one_name_space(topology: Topology) -> Iterator[Problem]:
                     rule="an exchange has the same name, so it could bind its own queues to that",
                     fix="rename one of them, or list it under `binds:` too if it may",
                 )
+
+
+@rule("rotates-existing", "Access Control", "a user that others have made is theirs to rotate")
+def rotated_users(topology: Topology) -> Iterator[Problem]:
+    """Yield services whose user is there already, and that are to get others by rotation."""
+    for name, service in topology.services.items():
+        if service.exists and service.rotates is Rotates.USER:
+            yield Problem(
+                path=f"{path('topology', 'services', name)}.rotates",
+                value=show(service.rotates),
+                rule="its user is made by others (`exists: true`), who rotate it",
+                fix="leave out `rotates:`, or `exists:`, and the stack makes its users",
+            )
 
 
 @rule(
@@ -237,4 +250,9 @@ def _own_user(root: str, topology: Topology, username: str) -> Iterator[Problem]
         )
 
 
-RULES: tuple[Rule[Topology], ...] = (named, declared_names, one_name_space)
+RULES: tuple[Rule[Topology], ...] = (
+    named,
+    declared_names,
+    one_name_space,
+    rotated_users,
+)

@@ -374,6 +374,15 @@ class Publish(_Frozen):
         return one if self.routing_keys is None else self.routing_keys
 
 
+class Rotates(StrEnum):
+    """What a service gets anew when its `rotation` is raised."""
+
+    PASSWORD = "password"  # noqa: S105 - what is rotated
+    """Its user gets another password: who connects with the old one is refused from then on."""
+    USER = "user"
+    """It gets another user. The former one stays until the broker shows no connection of it."""
+
+
 class Service(_Frozen):
     """A service: gets a user of its own that may do what is said here and nothing else."""
 
@@ -397,6 +406,9 @@ class Service(_Frozen):
     that `exists`: the password that it has, for its URL."""
     rotation: Annotated[int, Field(ge=1)] = 1
     """Raise it for a new derived password."""
+    rotates: Rotates = Rotates.PASSWORD
+    """`user`: a higher `rotation` is another user, `<username>.<rotation>`, and the former one
+    stays until the broker shows no connection of it. Default: `password`, of the same user."""
 
 
 class Permissions(_Frozen):

@@ -8,16 +8,17 @@ broker's statistics, 5 s by default.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
 from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.compiler import effective
 from rabbit_topology.compiler.settings import alike
-from rabbit_topology.model import QueueType, versions
+from rabbit_topology.model import QueueType, Topology, versions
 from rabbit_topology.model.versions import Version
 from rabbit_topology.observe.status import (
     Binding,
@@ -28,6 +29,7 @@ from rabbit_topology.observe.status import (
     ServiceStatus,
     VhostStatus,
 )
+from rabbit_topology.services import permissions
 
 PAGE_SIZE = 500
 
@@ -44,6 +46,22 @@ class User:
     name: str
     """What it is called: the service's name."""
     user: str
+    is_former: Callable[[str], bool] = lambda _: False
+    """Returns whether another user is one that the service had before a rotation."""
+
+
+def users(topologies: Iterable[Topology]) -> list[User]:
+    """Return the user of each service of topologies."""
+    return [
+        User(
+            vhost=topology.vhost,
+            name=name,
+            user=permissions.user_name(topology, name),
+            is_former=partial(permissions.is_former, topology, name),
+        )
+        for topology in topologies
+        for name in topology.services
+    ]
 
 
 def look(
@@ -244,7 +262,13 @@ def _services(
     for one in connections:
         by_user.setdefault((str(one.get("vhost")), str(one.get("user"))), []).append(one)
     for user in users:
-        those = by_user.get((user.vhost, user.user), [])
+        former = [
+            one
+            for (vhost, other), some in by_user.items()
+            if vhost == user.vhost and user.is_former(other)
+            for one in some
+        ]
+        those = [*by_user.get((user.vhost, user.user), ()), *former]
         hosts = Counter(str(one.get("peer_host")) for one in those)
         yield ServiceStatus(
             vhost=user.vhost,
@@ -254,6 +278,7 @@ def _services(
             channels=sum(one.get("channels") or 0 for one in those),
             blocked=sum(one.get("state") in ("blocked", "blocking") for one in those),
             hosts=tuple(sorted(hosts)),
+            former=len(former),
         )
 
 

@@ -14,7 +14,6 @@ from rabbit_topology.findings import Severity
 from rabbit_topology.model import Topology
 from rabbit_topology.observe.status import Notice, QueueStatus, Seen
 from rabbit_topology.routing import purposes
-from rabbit_topology.services import permissions
 
 Key = tuple[str, str]
 """A vhost, and the name of something in it."""
@@ -139,6 +138,14 @@ def _services(seen: Seen, use: Expected) -> Iterator[Notice]:
                 object=what,
                 message=f"it is not connected, as user {service.user}",
             )
+        if service.former:
+            those = "connection uses" if service.former == 1 else "connections use"
+            yield Notice(
+                severity=Severity.NOTE,
+                vhost=service.vhost,
+                object=what,
+                message=f"{service.former:,} {those} a user of before its rotation",
+            )
         if service.blocked:
             connections = _count(service.blocked, "connection")
             yield Notice(
@@ -214,15 +221,6 @@ def _bindings(seen: Seen, kind: str) -> Iterator[tuple[Key, Key]]:
     for one in seen.bindings:
         if one.kind == kind and one.source:  # every queue is bound to the default exchange
             yield (one.vhost, one.source), (one.vhost, one.destination)
-
-
-def users(topologies: Iterable[Topology]) -> list[tuple[str, str, str]]:
-    """Return vhost, name and user of each service of topologies."""
-    return [
-        (topology.vhost, name, permissions.user_name(topology, name))
-        for topology in topologies
-        for name in topology.services
-    ]
 
 
 def elapsed(seconds: float) -> str:

@@ -89,11 +89,14 @@ class ServiceStatus:
     name: str
     user: str
     connections: int
+    """Those of `former` included."""
     channels: int
     blocked: int
     """Connections that may not publish now: memory or disk is short."""
     hosts: Sequence[str]
     """Where they come from."""
+    former: int = 0
+    """Connections as users that the service had before a rotation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -53,7 +53,9 @@ def find(
             continue
         if kind in ("queue", "exchange") and _is_a_services(declared, name):
             continue
-        if kind in ("permissions", "topicPermissions") and name == own_user:
+        if kind in ("permissions", "topicPermissions") and (
+            name == own_user or permissions.has_former(declared.whole, name)
+        ):
             continue
         touches = kind in ("policy", "operatorPolicy") and _reaches(declared, one)
         yield Other(key=key, kind=kind, name=name, listed=one, touches=touches)

@@ -49,6 +49,7 @@ class Widening:
 
 @dataclass(frozen=True, kw_only=True)
 class _Rights:
+    user: str
     allowed: Permissions = field(default_factory=Permissions)
     topics: Mapping[str, TopicPermissions] = field(default_factory=dict)
     tags: tuple[str, ...] = ()
@@ -65,15 +66,16 @@ def widened(before: Topology | None, now: Topology) -> list[Widening]:
     names = dict.fromkeys(_names(now))
     return [
         one
-        for user, rights in _everyone(now).items()
-        for one in _widened(user, old.get(user), rights, names)
+        for key, rights in _everyone(now).items()
+        for one in _widened(rights.user, old.get(key), rights, names)
     ]
 
 
 def _everyone(topology: Topology) -> dict[str, _Rights]:
-    """Return what each user may do, by the user's name."""
+    """Return what each user may do, by the user's name, of a service the one before rotations."""
     known = {
-        permissions.user_name(topology, name): _Rights(
+        permissions.first_user_name(topology, name): _Rights(
+            user=permissions.user_name(topology, name),
             allowed=permissions.permissions(topology, service),
             topics=permissions.topic_permissions(topology, service),
         )
@@ -81,6 +83,7 @@ def _everyone(topology: Topology) -> dict[str, _Rights]:
     }
     for name, user in topology.users.items():
         known[name] = _Rights(
+            user=name,
             allowed=user.permissions or Permissions(),
             topics=user.topic_permissions,
             tags=() if user.exists else tuple(user.tags),
@@ -101,7 +104,7 @@ def _names(topology: Topology) -> Iterator[str]:
 def _widened(
     user: str, old: _Rights | None, new: _Rights, names: Mapping[str, None]
 ) -> Iterator[Widening]:
-    former = old or _Rights()
+    former = old or _Rights(user=user)
     for right in _RIGHTS:
         was, now = str(getattr(former.allowed, right)), str(getattr(new.allowed, right))
         if _is_within(now, was):

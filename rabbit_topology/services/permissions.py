@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from rabbit_topology.model import (
     PREDECLARED_EXCHANGES,
     Permissions,
+    Rotates,
     Service,
     TopicPermissions,
     Topology,
@@ -32,10 +33,37 @@ _DEFAULT_EXCHANGE = "amq.default"
 
 def user_name(topology: Topology, service: str) -> str:
     """Return the name of a service's user. Users belong to the broker, not to a vhost."""
+    first, rotation = first_user_name(topology, service), user_rotation(topology.services[service])
+    return first if rotation == 1 else f"{first}.{rotation}"
+
+
+def user_rotation(service: Service) -> int:
+    """Return which of its users a service has: always the first, unless it `rotates: user`."""
+    return service.rotation if service.rotates is Rotates.USER else 1
+
+
+def first_user_name(topology: Topology, service: str) -> str:
+    """Return the name of a service's user before any rotation."""
     own = topology.services[service].username
     if own is not None:
         return own
     return service if topology.vhost == "/" else f"{topology.vhost}.{service}"
+
+
+def is_former(topology: Topology, service: str, user: str) -> bool:
+    """Return whether a user is one that a service may have had in another rotation."""
+    if topology.services[service].rotates is not Rotates.USER:
+        return False
+    first, current = first_user_name(topology, service), user_name(topology, service)
+    if user == current or not re.fullmatch(rf"{re.escape(first)}(\.[1-9][0-9]*)?", user):
+        return False
+    others = (user_name(topology, other) for other in topology.services)
+    return user not in topology.users and user not in others
+
+
+def has_former(topology: Topology, user: str) -> bool:
+    """Return whether a user is one that any service may have had in another rotation."""
+    return any(is_former(topology, service, user) for service in topology.services)
 
 
 def permissions(topology: Topology, service: Service) -> Permissions:

@@ -45,6 +45,7 @@ BAD = [
     ({"declares": ["amq.topic"]}, "declares[0]", '"amq.gen-*"'),
     ({"binds": ["both"], "declares": ["mine"]}, "binds[0]", "under `consumes:` too"),
     ({"consumes": ["both"], "declares": ["mine"]}, "consumes[0]", "under `binds:` too"),
+    ({"exists": True, "username": "u", "rotates": "user"}, "rotates", "leave out `rotates:`"),
 ]
 
 

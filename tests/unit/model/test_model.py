@@ -89,6 +89,7 @@ DEFAULTS = {
         "exists": False,
         "password": None,
         "rotation": 1,
+        "rotates": "password",
     },
     model.Permissions: {"configure": "^$", "write": "^$", "read": "^$"},
     model.TopicPermissions: {"write": "^$", "read": "^$"},

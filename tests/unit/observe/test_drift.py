@@ -306,6 +306,19 @@ def test_what_the_broker_a_service_or_this_program_makes_is_not_counted(held):
     assert compared(topology, had).open == []
 
 
+def test_a_user_of_before_a_rotation_is_no_other():
+    topology = copy.deepcopy(SHOP)
+    topology["services"]["reports"] = {"rotates": "user", "rotation": 2}
+    had = export(checked(topology), password)
+    everything = {"configure": ".*", "write": ".*", "read": ".*"}
+    for user in ("shop.reports", "shop.reports.x", "shop.reports.0"):
+        had["permissions"].append({"vhost": "shop", "user": user, **everything})
+    assert titles(compared(topology, had)) == [
+        "unmanaged permissions shop.reports.x",
+        "unmanaged permissions shop.reports.0",
+    ]
+
+
 def test_in_a_vhost_of_others_only_what_touches_the_stack_counts():
     topology = {**SHOP, "vhost_settings": {"exists": True}}
     held = export(checked(topology), password)

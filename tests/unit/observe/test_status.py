@@ -4,6 +4,7 @@ The command `status`: what it reads, what it says one should look at, and that i
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -255,6 +256,17 @@ def test_a_service_that_is_not_connected_or_may_not_publish(run, broker):
         "warning: service billing of vhost shop: it is not connected, as user shop.billing",
         "warning: service web of vhost shop: 1 connection may not publish now",
     ]
+
+
+def test_a_service_of_which_some_have_not_reloaded_after_a_rotation(run, broker, project):
+    billing, _ = broker.answers["/vhosts/shop/connections"]
+    broker.answers["/vhosts/shop/connections"] += [{**billing, "user": "shop.billing.2"}]
+    topology = copy.deepcopy(SHOP)
+    topology["services"]["billing"] |= {"rotates": "user", "rotation": 3}
+    config = {"config": {"rabbit-topology:topology": topology}}
+    (project / "Pulumi.prod.yaml").write_text(yaml.safe_dump(config))
+    told = "note: service billing of vhost shop: 2 connections use a user of before its rotation"
+    assert said(run()) == [told]
 
 
 def test_an_alarm_of_a_node(run, broker):

@@ -46,6 +46,13 @@ def test_a_new_user_has_all_it_may_do():
     assert one.before == ""
 
 
+def test_a_rotation_is_no_new_right():
+    before = service(consumes=["q"], rotates="user")
+    assert widened(before, service(consumes=["q"], rotates="user", rotation=2)) == []
+    (one,) = widened(before, service(consumes=["q", "r"], rotates="user", rotation=2))
+    assert (one.user, one.gains) == ("v.s.2", ("r",))
+
+
 def test_more_keys_on_a_topic_exchange():
     before = service(publishes=[{"exchange": "t", "routing_key": "a.*"}])
     now = service(publishes=[{"exchange": "t", "routing_keys": ["a.*", "b"]}])

@@ -168,3 +168,36 @@ def test_a_topic_exchange_of_its_own_has_no_limits():
 def test_variables_of_the_broker_in_routing_keys_are_taken_literally():
     # It would put the user's name in the place of `{username}`.
     assert "{username}" not in permissions.exactly_keys(["{username}"])
+
+
+@pytest.mark.parametrize(
+    ("said", "name"),
+    [
+        ({}, "v.s"),
+        ({"rotation": 3}, "v.s"),
+        ({"rotates": "password", "rotation": 3}, "v.s"),
+        ({"rotates": "user"}, "v.s"),
+        ({"rotates": "user", "rotation": 3}, "v.s.3"),
+        ({"rotates": "user", "rotation": 3, "username": "u"}, "u.3"),
+    ],
+)
+def test_the_user_of_a_rotation(said, name):
+    topology, _ = service(**said)
+    assert permissions.user_name(topology, "s") == name
+
+
+@pytest.mark.parametrize(
+    ("user", "is_former"),
+    [
+        *(("v.s", True), ("v.s.2", True), ("v.s.4", True), ("v.s.10", True)),
+        *(("v.s.3", False), ("v.s.x", False), ("v.s.0", False), ("v.s.2.2", False)),
+        *(("vxs", False), ("v.s.2\n", False), ("v.o", False), ("v.s.5", False), ("v.s.6", False)),
+    ],
+)
+def test_users_of_other_rotations(user, is_former):
+    services = {"s": {"rotates": "user", "rotation": 3}, "o": {}, "s.5": {}}
+    users = {"v.s.6": {"exists": True}}
+    topology, *_ = parse({**TOPOLOGY, "services": services, "users": users})
+    assert permissions.has_former(topology, user) is is_former
+    plain, *_ = parse({**TOPOLOGY, "services": {"s": {"rotation": 3}}})
+    assert not permissions.has_former(plain, user)
