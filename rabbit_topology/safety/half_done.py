@@ -10,8 +10,9 @@ left so of requests that were cut at random:
   and still leads (RabbitMQ 4.0: 326 of 700, 242 of 700; 3.10 and 4.3: none of 400). So bindings are
   made and removed over AMQP: there the channel comes to the end of what it does (none of 900).
 - A policy is listed and not applied, or applied and not listed (3.10: 87 of 200; 4.0: 195 of 400;
-  4.3: 96 of 100). The broker works out what applies to everything in a vhost whenever a policy is
-  written there.
+  4.3: 96 of 100), or noted for a queue that does not know of it. The broker works out what applies
+  to everything in a vhost whenever a policy is written there, and tells queues of changes. So
+  policies are written in two steps that mean the same, see `Access.write_policy`.
 - A vhost is listed, and lacks exchanges of its own, or does not run (3.10: 18 of 48; 4.0: 27 of
   120; 4.3: 12 of 48).
 - A shovel is listed and does not run (4.0: 51 of 100), or runs and is not listed (108 of 200): see
@@ -24,13 +25,13 @@ Source: `rabbit_mgmt_util`, `rabbit_db_binding` and `rabbit_policy` of 4.0.5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rabbit_topology.broker.access import NEUTRAL, Access
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler.effective import Index, Target
-from rabbit_topology.compiler.names import PREFIX
+from rabbit_topology.compiler.names import PREFIX, own_name
 from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import PREDECLARED_EXCHANGES
 
@@ -75,6 +76,25 @@ def finish_policies(access: Access, vhost: str, report: Callable[[str], None]) -
             "listed and did not apply, or the other way round; what applies now is what it lists, "
             f"also to {', '.join(mended)}"
         )
+
+
+def apply_again(access: Access, vhost: str, queues: Iterable[str]) -> None:
+    """Tell queues once more what applies to them: they may not know of a policy that has gone.
+
+    The broker notes for each what applies before it tells the queue, and tells it only of changes.
+
+    Raises:
+        BrokerError: The broker cannot be asked, or refuses.
+    """
+    for queue in queues:
+        try:
+            row = access.management.get(access.path("queues", vhost, queue))
+        except NotFoundError:
+            continue
+        definition = access.applied(vhost, QueueState(row).target) or NEUTRAL
+        policy = own_name("again", queue)
+        access.override_policy(vhost, policy, queue, "queues", definition)
+        access.delete_policy(vhost, policy)
 
 
 def remove_vhost(access: Access, vhost: str, report: Callable[[str], None]) -> None:

@@ -20,7 +20,7 @@ from rabbit_topology.compiler import policies, retained
 from rabbit_topology.compiler.names import SETTINGS_PREFIX, own_name
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import OnDelete, Queue, Topology
-from rabbit_topology.safety import leaving, limits
+from rabbit_topology.safety import half_done, leaving, limits
 from rabbit_topology.safety.deletion import Deletions, Reason
 from rabbit_topology.safety.planned import Planned
 from rabbit_topology.safety.run import Run
@@ -93,7 +93,11 @@ class PolicyChanges:
             body = limits.policy(new["name"], new["policy"])
             self.access.write_policy(vhost, body.pop("name"), body, operator=operator)
         elif on_delete is not OnDelete.RETAIN:
-            self.access.delete_policy(vhost, old["name"], operator=operator)
+            was_there = self.access.delete_policy(vhost, old["name"], operator=operator)
+            # If not, a run may have been killed while it was deleted.
+            if not was_there and old["policy"]["applyTo"] != "exchanges":
+                left = limits.leaving(self.access, vhost, old["policy"], None)
+                half_done.apply_again(self.access, vhost, left)
 
     def stand_in(self, old: Inputs, *, operator: bool) -> None:
         """Write the same settings under another name while a policy is replaced."""

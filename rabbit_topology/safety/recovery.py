@@ -94,6 +94,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
             continue
         report(f"queue {name}: completing what an earlier run began")
         shovel.end_unlisted(access, vhost, (name, taken.drained, taken.holding, taken.kept))
+        half_done.apply_again(access, vhost, [name])
         wanted = name in topology.queues
         for helper in (taken.holding, taken.drained, taken.kept):
             _delete_half_declared(access, vhost, helper, report)
