@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from rabbit_topology.commands import files, sources
-from rabbit_topology.commands.routes import Live, Stack, Vhost
+from rabbit_topology.commands.options import Live, Stack, Vhost
 from rabbit_topology.describe import asyncapi as documents
 from rabbit_topology.describe import build, changes, focus, fold, mermaid
 from rabbit_topology.describe.graph import Graph
@@ -22,7 +22,7 @@ from rabbit_topology.routing.network import Network
 
 _REQUIREMENTS = "requirements-pictures.txt"
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer()
 
 
 class Form(StrEnum):

@@ -16,7 +16,7 @@ from rich.console import Console
 from rabbit_topology.adopt import definitions
 from rabbit_topology.commands import brokers, configured, exits
 from rabbit_topology.commands.configured import Configured
-from rabbit_topology.commands.routes import Stack
+from rabbit_topology.commands.options import File, Stack
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint import files as lint_files
 from rabbit_topology.lint import report as lint_report
@@ -25,6 +25,8 @@ from rabbit_topology.observe import definitions as observed
 from rabbit_topology.observe.comparison import Unmanaged
 from rabbit_topology.observe.drift import Report, State
 from rabbit_topology.observe.ignores import Ignored
+
+app = typer.Typer()
 
 _STYLES = {
     State.CHANGED: "yellow",
@@ -45,11 +47,10 @@ class Form(StrEnum):
     MARKDOWN = "markdown"
 
 
+@app.command(cls=exits.Command)
 def drift(
     stack: Stack = None,
-    file: Annotated[
-        Path | None, typer.Option(help="a stack's file, or a topology file that stacks share")
-    ] = None,
+    file: File = None,
     secrets: Annotated[
         bool,
         typer.Option("--secrets", help="decrypt the stack's: passwords are compared as well"),

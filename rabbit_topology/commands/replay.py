@@ -22,7 +22,7 @@ from rich.console import Console
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import Management
 from rabbit_topology.commands import brokers, configured, exits
-from rabbit_topology.commands.routes import Live, Stack, Vhost
+from rabbit_topology.commands.options import File, Live, Secrets, Stack, Vhost
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.messages.replay import Job
 from rabbit_topology.messages.replay import replay as replay_all
@@ -34,6 +34,8 @@ from rabbit_topology.replays.peek import Peeked
 from rabbit_topology.replays.request import HOLD, MOST_HELD, Request
 from rabbit_topology.replays.selection import selection
 
+app = typer.Typer()
+
 _PEEKED = 10
 
 
@@ -44,6 +46,7 @@ class Form(StrEnum):
     JSON = "json"
 
 
+@app.command(cls=exits.Command)
 def replay(
     queue: Annotated[str, typer.Argument(help="whose messages")],
     to: Annotated[
@@ -88,17 +91,13 @@ def replay(
         ),
     ] = None,
     stack: Stack = None,
-    file: Annotated[
-        Path | None, typer.Option(help="a stack's file, or a topology file that stacks share")
-    ] = None,
+    file: File = None,
     live: Live = False,
     vhost: Vhost = None,
     host: Annotated[
         list[str] | None, typer.Option(help="with --live: AMQP addresses, host or host:port")
     ] = None,
-    secrets: Annotated[
-        bool, typer.Option("--secrets", help="decrypt the stack's, for the broker's password")
-    ] = False,
+    secrets: Secrets = False,
     form: Annotated[Form, typer.Option("--format", help="of the output")] = Form.TEXT,
 ) -> None:
     """Replay a queue's messages, each once. Exit 0: all asked for; 2: some stay; 1: an error."""

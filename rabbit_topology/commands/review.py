@@ -13,13 +13,15 @@ from typing import Annotated
 import typer
 
 from rabbit_topology.commands import brokers, exits, files, sources
-from rabbit_topology.commands.routes import Stack
+from rabbit_topology.commands.options import Stack
 from rabbit_topology.config.stack import Stack as Config
 from rabbit_topology.errors import ConfigError, TopologyError
 from rabbit_topology.review import as_json, comment, preview
 from rabbit_topology.review.preview import Preview
 from rabbit_topology.review.verdict import Outcome, Review
 from rabbit_topology.review.verdict import review as reviewed
+
+app = typer.Typer()
 
 _STDIN = "-"
 
@@ -39,6 +41,7 @@ class Form(StrEnum):
     JSON = "json"
 
 
+@app.command(cls=exits.Command)
 def review(
     file: Annotated[
         Path | None,

@@ -18,26 +18,25 @@ from rich.text import Text
 
 from rabbit_topology.broker.management import Management
 from rabbit_topology.commands import brokers, configured, exits
-from rabbit_topology.commands.routes import Live, Stack
+from rabbit_topology.commands.options import File, Live, Secrets, Stack
 from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.model import Topology
 from rabbit_topology.model.units import milliseconds
 from rabbit_topology.observe import looking, notices, status_reports
 from rabbit_topology.observe.status import Status
 
+app = typer.Typer()
+
 _WIDTH_OF_FILES = 160
 
 
+@app.command(cls=exits.Command)
 def status(
     stack: Stack = None,
-    file: Annotated[
-        Path | None, typer.Option(help="a stack's file, or a topology file that stacks share")
-    ] = None,
+    file: File = None,
     live: Live = False,
     vhost: Annotated[list[str] | None, typer.Option(help="only this one; repeatable")] = None,
-    secrets: Annotated[
-        bool, typer.Option("--secrets", help="decrypt the stack's, for the broker's password")
-    ] = False,
+    secrets: Secrets = False,
     watch: Annotated[
         str | None, typer.Option(help="again and again, after so long: 5s; Ctrl-C ends it")
     ] = None,
