@@ -222,6 +222,40 @@ def test_what_somebody_should_look_at_stands_at_the_top(run, broker, name, chang
     assert ended.exit_code == 2
 
 
+def to(queue: str, **more: Any) -> dict[str, Any]:
+    """Return settings that send dead letters to a queue by its name."""
+    by_name = {"dead-letter-exchange": "", "dead-letter-routing-key": queue}
+    return {"effective_policy_definition": {**by_name, **more}}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "holding", "told"),
+    [
+        (to("jobs.dead"), {"messages_ready": 2}, True),
+        (to("jobs.dead"), {"messages_ready": 2, "consumers": 1}, False),
+        (to("jobs.dead"), {"messages_ready": 2, "vhost": "other"}, False),
+        (to("elsewhere"), {"messages_ready": 2}, False),
+        ({**to("jobs.dead", **{"message-ttl": 1000}), "consumers": 0}, {"messages_ready": 2}, True),
+    ],
+)
+def test_dead_letters_that_go_to_a_queue_by_its_name(run, broker, jobs, holding, told):
+    of(broker, "queues", "jobs").update(jobs)
+    broker.answers["/queues/shop"].append(queue("jobs.dead", **{"consumers": 0, **holding}))
+    line = "warning: queue jobs.dead of vhost shop: holds 2 dead letters"
+    assert said(run()) == ([line] if told else [])
+
+
+def test_what_was_delayed_by_name_is_not_dead(run, broker):
+    later = queue("later", consumers=0, **to("orders", **{"message-ttl": 1000}))
+    broker.answers["/queues/shop"].append(later)
+    broker.answers["/bindings/shop"] = []
+    changed = {"consumers": 0, "messages_ready": 2, "effective_policy_definition": {}}
+    of(broker, "queues", "orders").update(changed)
+    assert said(run()) == [
+        "warning: queue orders of vhost shop: no consumer, and billing consumes it; 2 ready"
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
