@@ -23,6 +23,7 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import Management
 from rabbit_topology.commands import brokers, configured, exits
 from rabbit_topology.commands.options import File, Live, Secrets, Stack, Vhost
+from rabbit_topology.config.words import vhost_among
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.messages.replay import Job
 from rabbit_topology.messages.replay import replay as replay_all
@@ -163,12 +164,7 @@ def _reached(
             raise TopologyError("--live has no config that says which vhost: name it with --vhost")
         return _access(brokers.management(), hosts), vhost
     config = configured.read(file, stack, secrets=secrets)
-    known = [one.vhost for one in config.stack.whole.values()]
-    if vhost is None and len(known) > 1:
-        raise TopologyError(f"there are several vhosts: say --vhost and one of {', '.join(known)}")
-    chosen = known[0] if vhost is None else vhost
-    if chosen not in known:
-        raise TopologyError(f"the stack has no vhost {chosen}; it has {', '.join(known)}")
+    chosen = vhost_among([one.vhost for one in config.stack.whole.values()], vhost)
     broker = config.stack.broker
     return _access(config.management, broker.hosts, broker.tls), chosen
 

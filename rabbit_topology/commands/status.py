@@ -19,6 +19,7 @@ from rich.text import Text
 from rabbit_topology.broker.management import Management
 from rabbit_topology.commands import brokers, configured, exits
 from rabbit_topology.commands.options import File, Live, Secrets, Stack
+from rabbit_topology.config.words import vhost_among
 from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.model import Topology
 from rabbit_topology.model.units import milliseconds
@@ -83,11 +84,9 @@ class _Asking:
         else:
             config = configured.read(file, stack, secrets=secrets)
             self._management = config.management
-            every = config.stack.whole.values()
-            topologies = [one for one in every if not vhosts or one.vhost in vhosts]
-            if not topologies:
-                known = ", ".join(one.vhost for one in every)
-                raise TopologyError(f"the stack has no vhost {vhosts[0]}; it has {known}")
+            every = {one.vhost: one for one in config.stack.whole.values()}
+            chosen = {vhost_among([*every], vhost) for vhost in vhosts} or every.keys()
+            topologies = [one for vhost, one in every.items() if vhost in chosen]
         self._expected = notices.expected(topologies) if topologies else notices.Expected()
         self._vhosts = [one.vhost for one in topologies] or vhosts or None
         self._users = (

@@ -322,6 +322,12 @@ def test_what_no_binding_took_is_told_by_vhost_and_by_exchange(run, broker):
     assert "unroutable: 7 lost, 2 returned" in ended.output
 
 
+def test_each_vhost_that_is_asked_for_is_one_of_the_stack(run, broker):
+    assert run("--vhost", "shop").exit_code == 0
+    error = run("--vhost", "shop", "--vhost", "shpo").exception
+    assert str(error) == '"shpo" is not a vhost of the stack; did you mean "shop"?'
+
+
 def test_what_was_lost_once_is_a_note(run, broker):
     broker.answers["/vhosts/shop"]["message_stats"] = {"drop_unroutable": 7}
     ended = run()
