@@ -96,7 +96,7 @@ def asyncapi(
     read = sources.load(sources.file(file, stack, live=live))
     chosen = sources.vhost(read, vhost)
     document = documents.document(chosen, read.broker, service, version=version)
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = files.as_json(document)
     if output is None or output.suffix != ".json":
         # What stands there twice is written twice: read from JSON it is not one object.
         text = yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True, width=100)

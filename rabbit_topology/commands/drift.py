@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +13,7 @@ import typer
 from rich.console import Console
 
 from rabbit_topology.adopt import definitions
-from rabbit_topology.commands import brokers, configured, exits
+from rabbit_topology.commands import brokers, configured, exits, files
 from rabbit_topology.commands.configured import Configured
 from rabbit_topology.commands.options import File, Stack
 from rabbit_topology.errors import TopologyError
@@ -151,11 +150,9 @@ def _write(report: Report, config: Configured, form: Form) -> None:
 
 
 def _located(report: Report, config: Configured) -> list[lint_files.Located]:
-    here = Path.cwd()
-    file = config.file
-    name = file.relative_to(here) if file.is_relative_to(here) else file
-    return lint_files.locate(file, name.as_posix(), drift_reports.findings(report))
+    name = files.name_of(config.file)
+    return lint_files.locate(config.file, name, drift_reports.findings(report))
 
 
 def _echo(document: object) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    typer.echo(files.as_json(document), nl=False)

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import gc
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -15,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rabbit_topology.commands import brokers
+from rabbit_topology.commands.files import as_json, name_of
 from rabbit_topology.commands.options import Live
 from rabbit_topology.config import base
 from rabbit_topology.findings import Severity
@@ -90,7 +90,7 @@ def lint(
             for severity, line in report.lines(located):
                 _out.print(line, style=_STYLES[severity], markup=False)
             _out.print(
-                f"{report.summary(located)} in {', '.join(map(_name, chosen))}", markup=False
+                f"{report.summary(located)} in {', '.join(map(name_of, chosen))}", markup=False
             )
     counts = report.count(located)
     if any(counts[severity] for severity in _COUNTED[fail_on]):
@@ -114,17 +114,13 @@ def _show_rules(format_: Format) -> None:
 
 def _write(document: object) -> None:
     # Not through the console, which would colour and wrap it.
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    typer.echo(as_json(document), nl=False)
 
 
 def _check(file: Path) -> list[lint_files.Located]:
     if not brokers.is_meant(file):
-        return lint_files.check(file, _name(file))
+        return lint_files.check(file, name_of(file))
     return [
-        lint_files.Located(finding=finding, file=_name(file)) for finding in brokers.findings(file)
+        lint_files.Located(finding=finding, file=name_of(file))
+        for finding in brokers.findings(file)
     ]
-
-
-def _name(file: Path) -> str:
-    here = Path.cwd()
-    return file.relative_to(here).as_posix() if file.is_relative_to(here) else file.as_posix()

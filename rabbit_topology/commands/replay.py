@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
@@ -21,7 +20,7 @@ from rich.console import Console
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import Management
-from rabbit_topology.commands import brokers, configured, exits
+from rabbit_topology.commands import brokers, configured, exits, files
 from rabbit_topology.commands.options import File, Live, Secrets, Stack, Vhost
 from rabbit_topology.config.words import vhost_among
 from rabbit_topology.errors import TopologyError
@@ -202,7 +201,7 @@ def _write(ledger: Ledger, peeked: list[Peeked], form: Form) -> None:
         document = ledgers.as_json(ledger)
         if ledger.mode is Mode.PEEK:
             document["messages"] = [one.as_json() for one in peeked]
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        typer.echo(files.as_json(document), nl=False)
         return
     _print(ledgers.text(ledger))
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -121,10 +120,7 @@ def _name(where: Path, seen: Preview) -> str:
 
 
 def _write(made: Review, output: Path | None, form: Form) -> None:
-    if form is Form.JSON:
-        text = json.dumps(as_json.write(made), indent=2, ensure_ascii=False) + "\n"
-    else:
-        text = comment.write(made)
+    text = files.as_json(as_json.write(made)) if form is Form.JSON else comment.write(made)
     files.write(text, output)
     if output is not None:
         typer.echo(made.verdict)

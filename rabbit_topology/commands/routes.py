@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rabbit_topology.commands import sources
+from rabbit_topology.commands import files, sources
 from rabbit_topology.commands.options import Live, Stack, Vhost
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model.units import milliseconds
@@ -150,7 +150,7 @@ def _time(written: str) -> int:
 
 def _answer(form: Form, document: object, shown: str) -> None:
     if form is Form.JSON:
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        typer.echo(files.as_json(document), nl=False)
     else:
         typer.echo(shown)
 

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -17,7 +16,7 @@ from rich.live import Live as Screen
 from rich.text import Text
 
 from rabbit_topology.broker.management import Management
-from rabbit_topology.commands import brokers, configured, exits
+from rabbit_topology.commands import brokers, configured, exits, files
 from rabbit_topology.commands.options import File, Live, Secrets, Stack
 from rabbit_topology.config.words import vhost_among
 from rabbit_topology.errors import BrokerError, TopologyError
@@ -57,7 +56,7 @@ def status(
         return
     asked = ask()
     if as_json:
-        typer.echo(json.dumps(status_reports.as_json(asked), indent=2, ensure_ascii=False))
+        typer.echo(files.as_json(status_reports.as_json(asked)), nl=False)
     else:
         console = _console()
         console.print(status_reports.text(asked, console, every=every))

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -86,7 +85,7 @@ def dashboard_(
         build.watched(networks),
         [*build.services(networks)],
     )
-    files.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n", output)
+    files.write(files.as_json(document), output)
 
 
 def _networks(config: Configured, vhost: str | None) -> list[Network]:
