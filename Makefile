@@ -8,7 +8,7 @@ VERSIONS ?= in-turn
 BIN := .venv/bin
 VENV := .venv/.ready
 
-.PHONY: help up down test unit integration lint types safety demo-safety bench mutants docs format clean
+.PHONY: help up down test unit integration golang lint types safety demo-safety bench mutants docs format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,7 +25,10 @@ unit: $(VENV)  ## pure and mocked tests: seconds, no network
 	$(BIN)/python -m pytest -m "not integration"
 
 integration: $(VENV)  ## the real engine and real brokers; VERSIONS=all for each test on all; LANES=1 for one at a time
-	$(BIN)/python -m pytest tests/safety tests/integration -m integration --versions=$(VERSIONS) -v --instafail -n $(LANES)
+	$(BIN)/python -m pytest tests/safety tests/integration -m "integration and not golang" --versions=$(VERSIONS) -v --instafail -n $(LANES)
+
+golang: $(VENV)  ## whether the example in Go compiles: minutes at first
+	$(BIN)/python -m pytest tests/integration -m golang -v -s
 
 safety: $(VENV)  ## every safety test on the full scale, in parts (PART=kills: one); writes docs/safety-results.md
 	$(BIN)/python -m tests.safety $(PART:%=--part=%)

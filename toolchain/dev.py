@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from toolchain import broker, engine, promtool, terraform
+from toolchain import broker, consumer, engine, promtool, terraform
 from toolchain.errors import BrokerError
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +78,7 @@ def clean() -> None:
     engine.clean(say)
     terraform.clean(say)
     promtool.clean(say)
+    consumer.clean(say)
     _run(dict(os.environ), sys.executable, "-m", "toolchain.broker", "clean")
     shutil.rmtree(LOCAL, ignore_errors=True)
 

@@ -31,6 +31,8 @@ from rabbit_topology.config.stack import Stack
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model.units import milliseconds
 
+app = typer.Typer()
+
 _NOUNS = {
     "exchanges": "exchanges",
     "queues": "queues",
@@ -43,6 +45,7 @@ _SHOWN = 20
 """So many lines of what is left alone are shown; the file has all."""
 
 
+@app.command()
 def adopt(
     file: Annotated[
         Path | None,

@@ -4,39 +4,62 @@
 
 from __future__ import annotations
 
-import gc
-import json
-from enum import StrEnum
-from functools import partial
-from pathlib import Path
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from typer.core import TyperGroup
+from typer.main import get_group
 
 import rabbit_topology
-from rabbit_topology import proof
-from rabbit_topology.commands import adopt as adopt_command
-from rabbit_topology.commands import brokers, deployed, exits
-from rabbit_topology.commands import describe as describe_commands
-from rabbit_topology.commands import docs as docs_command
-from rabbit_topology.commands import drift as drift_command
-from rabbit_topology.commands import env as env_command
-from rabbit_topology.commands import replay as replay_command
-from rabbit_topology.commands import review as review_command
-from rabbit_topology.commands import routes as routes_commands
-from rabbit_topology.commands import status as status_command
-from rabbit_topology.commands import watch as watch_command
-from rabbit_topology.config import base
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.findings import Severity
-from rabbit_topology.lint import files as lint_files
-from rabbit_topology.lint import report
-from rabbit_topology.lint.check import CATALOGUE
 
-app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
-_out = Console(highlight=False, soft_wrap=True)
+_MODULES = {
+    "prove": "prove",
+    "lint": "lint",
+    "env": "env",
+    "adopt": "adopt",
+    "status": "status",
+    "drift": "drift",
+    "review": "review",
+    "replay": "replay",
+    "trace": "routes",
+    "reach": "routes",
+    "diff": "routes",
+    "test": "routes",
+    "graph": "describe",
+    "asyncapi": "describe",
+    "docs": "docs",
+    "watch": "watch",
+}
+"""By each command, the module that has it."""
+
+
+class _Commands(Mapping[str, Any]):
+    """The commands by name. A command's module is imported when the command is looked up.
+
+    So each command starts without what only others need. Help looks all of them up.
+    """
+
+    def __getitem__(self, name: str) -> Any:
+        module = import_module(f"rabbit_topology.commands.{_MODULES[name]}")
+        return get_group(module.app).commands[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+class _Group(TyperGroup):
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings | {"commands": _Commands()})
+
+
+app = typer.Typer(cls=_Group, no_args_is_help=True, pretty_exceptions_enable=False)
 _err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -54,149 +77,6 @@ def _commands(
     ] = False,
 ) -> None:
     """RabbitMQ topologies with Pulumi that never lose a message."""
-
-
-@app.command()
-def prove(
-    stack: Annotated[str | None, typer.Option(help="default: the selected stack")] = None,
-) -> None:
-    """Send and receive a message over every binding, through the exported URLs."""
-    deployed_stack = deployed.read(stack)
-    several = len(deployed_stack.vhosts) > 1
-    proven = queues = 0
-    for topology, exported in deployed_stack.vhosts:
-        outputs = proof.Outputs(
-            exchange_urls=exported["exchange_urls"],
-            queue_urls=exported["queue_urls"],
-            connection_url=exported["connection_url"],
-        )
-        show = partial(_show, several=several)
-        proven += len(proof.prove(topology, outputs, deployed_stack.management, report=show))
-        queues += len(topology.queues)
-    answering = f"{queues} of {queues} queues answer, {proven} of {proven} bindings deliver"
-    _out.print(answering, style="bold green")
-    _out.print("by messages through copies: none was put into a queue of the stack")
-
-
-class Format(StrEnum):
-    """How `lint` says what it has found."""
-
-    TEXT = "text"
-    JSON = "json"
-    SARIF = "sarif"
-    GITHUB = "github"
-
-
-class FailOn(StrEnum):
-    """The least severe finding for which `lint` exits with 1."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    NOTE = "note"
-    NEVER = "never"
-
-
-_COUNTED = {
-    FailOn.ERROR: (Severity.ERROR,),
-    FailOn.WARNING: (Severity.ERROR, Severity.WARNING),
-    FailOn.NOTE: tuple(Severity),
-    FailOn.NEVER: (),
-}
-
-
-@app.command()
-def lint(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="stacks' files or definitions files; default: every Pulumi.<stack>.yaml of the "
-            "project"
-        ),
-    ] = None,
-    stack: Annotated[list[str] | None, typer.Option(help="a stack's file, by its name")] = None,
-    live: routes_commands.Live = False,
-    format_: Annotated[Format, typer.Option("--format", help="of the output")] = Format.TEXT,
-    fail_on: Annotated[FailOn, typer.Option(help="exit 1 from this severity on")] = FailOn.ERROR,
-    rules: Annotated[bool, typer.Option("--rules", help="list all rules and do no more")] = False,
-) -> None:
-    """Check configs with no Pulumi and no broker; exit 1 if there are errors."""
-    if rules:
-        _show_rules(format_)
-        return
-    # All that is made lives until the end; to look for what does not would take most of the time.
-    gc.disable()
-    if live:
-        chosen = [Path(brokers.LIVE)]
-    else:
-        chosen = files or lint_files.stack_files(base.project_folder(), stack or ())
-    located = [one for file in chosen for one in _check(file)]
-    match format_:
-        case Format.JSON:
-            _write(report.as_json(located))
-        case Format.SARIF:
-            _write(report.as_sarif(located, CATALOGUE))
-        case Format.GITHUB:
-            for line in report.as_annotations(located):
-                typer.echo(line)
-        case Format.TEXT:
-            for severity, line in report.lines(located):
-                _out.print(line, style=_STYLES[severity], markup=False)
-            _out.print(
-                f"{report.summary(located)} in {', '.join(map(_name, chosen))}", markup=False
-            )
-    counts = report.count(located)
-    if any(counts[severity] for severity in _COUNTED[fail_on]):
-        raise typer.Exit(1)
-
-
-app.command()(env_command.env)
-app.command()(adopt_command.adopt)
-app.command(cls=exits.Command)(status_command.status)
-app.command(cls=exits.Command)(drift_command.drift)
-app.command(cls=exits.Command)(review_command.review)
-app.command(cls=exits.Command)(replay_command.replay)
-app.add_typer(routes_commands.app)
-app.add_typer(describe_commands.app)
-app.add_typer(docs_command.app)
-app.add_typer(watch_command.app, name="watch")
-
-
-_STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "none"}
-
-
-def _show_rules(format_: Format) -> None:
-    if format_ is not Format.TEXT:
-        shown = ("name", "severity", "reason", "page", "silenceable")
-        _write([{key: getattr(named, key) for key in shown} for named in CATALOGUE])
-        return
-    table = Table("rule", "severity", "why", "read")
-    for named in CATALOGUE:
-        silent = "" if named.silenceable else ", always"
-        table.add_row(named.name, f"{named.severity}{silent}", named.reason, named.page)
-    _out.print(table, markup=False)
-
-
-def _write(document: object) -> None:
-    # Not through the console, which would colour and wrap it.
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
-
-
-def _check(file: Path) -> list[lint_files.Located]:
-    if not brokers.is_meant(file):
-        return lint_files.check(file, _name(file))
-    return [
-        lint_files.Located(finding=finding, file=_name(file)) for finding in brokers.findings(file)
-    ]
-
-
-def _name(file: Path) -> str:
-    here = Path.cwd()
-    return file.relative_to(here).as_posix() if file.is_relative_to(here) else file.as_posix()
-
-
-def _show(delivery: proof.Delivery, *, several: bool) -> None:
-    where = f"vhost {delivery.vhost}: " if several else ""
-    _out.print(f"  delivered  {where}{proof.describe(delivery.route)}", markup=False)
 
 
 def main() -> None:

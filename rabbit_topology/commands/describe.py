@@ -13,7 +13,7 @@ import typer
 import yaml
 
 from rabbit_topology.commands import files, sources
-from rabbit_topology.commands.routes import Live, Stack, Vhost
+from rabbit_topology.commands.options import Live, Stack, Vhost
 from rabbit_topology.describe import asyncapi as documents
 from rabbit_topology.describe import build, changes, focus, fold, mermaid
 from rabbit_topology.describe.graph import Graph
@@ -22,7 +22,7 @@ from rabbit_topology.routing.network import Network
 
 _REQUIREMENTS = "requirements-pictures.txt"
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer()
 
 
 class Form(StrEnum):
@@ -96,7 +96,7 @@ def asyncapi(
     read = sources.load(sources.file(file, stack, live=live))
     chosen = sources.vhost(read, vhost)
     document = documents.document(chosen, read.broker, service, version=version)
-    text = json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+    text = files.as_json(document)
     if output is None or output.suffix != ".json":
         # What stands there twice is written twice: read from JSON it is not one object.
         text = yaml.safe_dump(json.loads(text), sort_keys=False, allow_unicode=True, width=100)

@@ -11,7 +11,7 @@ import typer
 
 from rabbit_topology.commands import brokers, sources
 from rabbit_topology.commands.files import write
-from rabbit_topology.commands.routes import Live
+from rabbit_topology.commands.options import Live
 from rabbit_topology.config import base
 from rabbit_topology.describe.page import build
 from rabbit_topology.describe.page.vhost import Config
@@ -22,7 +22,7 @@ from rabbit_topology.lint import files as lint_files
 _REQUIREMENTS = "requirements-pictures.txt"
 _LIVE_NAME = "the broker"
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer()
 
 
 @app.command()

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -14,9 +13,9 @@ import typer
 from rich.console import Console
 
 from rabbit_topology.adopt import definitions
-from rabbit_topology.commands import brokers, configured, exits
+from rabbit_topology.commands import brokers, configured, exits, files
 from rabbit_topology.commands.configured import Configured
-from rabbit_topology.commands.routes import Stack
+from rabbit_topology.commands.options import File, Stack
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint import files as lint_files
 from rabbit_topology.lint import report as lint_report
@@ -25,6 +24,8 @@ from rabbit_topology.observe import definitions as observed
 from rabbit_topology.observe.comparison import Unmanaged
 from rabbit_topology.observe.drift import Report, State
 from rabbit_topology.observe.ignores import Ignored
+
+app = typer.Typer()
 
 _STYLES = {
     State.CHANGED: "yellow",
@@ -45,11 +46,10 @@ class Form(StrEnum):
     MARKDOWN = "markdown"
 
 
+@app.command(cls=exits.Command)
 def drift(
     stack: Stack = None,
-    file: Annotated[
-        Path | None, typer.Option(help="a stack's file, or a topology file that stacks share")
-    ] = None,
+    file: File = None,
     secrets: Annotated[
         bool,
         typer.Option("--secrets", help="decrypt the stack's: passwords are compared as well"),
@@ -150,11 +150,9 @@ def _write(report: Report, config: Configured, form: Form) -> None:
 
 
 def _located(report: Report, config: Configured) -> list[lint_files.Located]:
-    here = Path.cwd()
-    file = config.file
-    name = file.relative_to(here) if file.is_relative_to(here) else file
-    return lint_files.locate(file, name.as_posix(), drift_reports.findings(report))
+    name = files.name_of(config.file)
+    return lint_files.locate(config.file, name, drift_reports.findings(report))
 
 
 def _echo(document: object) -> None:
-    typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+    typer.echo(files.as_json(document), nl=False)

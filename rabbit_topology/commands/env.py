@@ -19,9 +19,12 @@ from rabbit_topology.services import environment, labels
 from rabbit_topology.services.environment import Form, Login
 from rabbit_topology.services.stores import Place
 
+app = typer.Typer()
+
 _STORE_KINDS = ("SecretStore", "ClusterSecretStore")
 
 
+@app.command()
 def env(
     service: Annotated[str | None, typer.Argument(help="its name in the config")] = None,
     user: Annotated[str | None, typer.Option(help="or a user, of those under `users`")] = None,

@@ -1,9 +1,10 @@
 """
-Where a command writes what it has: to the terminal, or to a file.
+What a command writes: to the terminal, or to a file; and how it names files.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import typer
@@ -24,3 +25,14 @@ def write(text: str, output: Path | None) -> None:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise TopologyError(f"{output}: {error.strerror}") from None
+
+
+def as_json(document: object) -> str:
+    """Return a document as commands write it for programs, with a line's end."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def name_of(file: Path) -> str:
+    """Return how a file is named where somebody reads it: from the working directory on."""
+    here = Path.cwd()
+    return file.relative_to(here).as_posix() if file.is_relative_to(here) else file.as_posix()

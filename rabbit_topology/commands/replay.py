@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import sys
@@ -21,8 +20,9 @@ from rich.console import Console
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import Management
-from rabbit_topology.commands import brokers, configured, exits
-from rabbit_topology.commands.routes import Live, Stack, Vhost
+from rabbit_topology.commands import brokers, configured, exits, files
+from rabbit_topology.commands.options import File, Live, Secrets, Stack, Vhost
+from rabbit_topology.config.words import vhost_among
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.messages.replay import Job
 from rabbit_topology.messages.replay import replay as replay_all
@@ -34,6 +34,8 @@ from rabbit_topology.replays.peek import Peeked
 from rabbit_topology.replays.request import HOLD, MOST_HELD, Request
 from rabbit_topology.replays.selection import selection
 
+app = typer.Typer()
+
 _PEEKED = 10
 
 
@@ -44,6 +46,7 @@ class Form(StrEnum):
     JSON = "json"
 
 
+@app.command(cls=exits.Command)
 def replay(
     queue: Annotated[str, typer.Argument(help="whose messages")],
     to: Annotated[
@@ -88,17 +91,13 @@ def replay(
         ),
     ] = None,
     stack: Stack = None,
-    file: Annotated[
-        Path | None, typer.Option(help="a stack's file, or a topology file that stacks share")
-    ] = None,
+    file: File = None,
     live: Live = False,
     vhost: Vhost = None,
     host: Annotated[
         list[str] | None, typer.Option(help="with --live: AMQP addresses, host or host:port")
     ] = None,
-    secrets: Annotated[
-        bool, typer.Option("--secrets", help="decrypt the stack's, for the broker's password")
-    ] = False,
+    secrets: Secrets = False,
     form: Annotated[Form, typer.Option("--format", help="of the output")] = Form.TEXT,
 ) -> None:
     """Replay a queue's messages, each once. Exit 0: all asked for; 2: some stay; 1: an error."""
@@ -164,12 +163,7 @@ def _reached(
             raise TopologyError("--live has no config that says which vhost: name it with --vhost")
         return _access(brokers.management(), hosts), vhost
     config = configured.read(file, stack, secrets=secrets)
-    known = [one.vhost for one in config.stack.whole.values()]
-    if vhost is None and len(known) > 1:
-        raise TopologyError(f"there are several vhosts: say --vhost and one of {', '.join(known)}")
-    chosen = known[0] if vhost is None else vhost
-    if chosen not in known:
-        raise TopologyError(f"the stack has no vhost {chosen}; it has {', '.join(known)}")
+    chosen = vhost_among([one.vhost for one in config.stack.whole.values()], vhost)
     broker = config.stack.broker
     return _access(config.management, broker.hosts, broker.tls), chosen
 
@@ -207,7 +201,7 @@ def _write(ledger: Ledger, peeked: list[Peeked], form: Form) -> None:
         document = ledgers.as_json(ledger)
         if ledger.mode is Mode.PEEK:
             document["messages"] = [one.as_json() for one in peeked]
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        typer.echo(files.as_json(document), nl=False)
         return
     _print(ledgers.text(ledger))
 

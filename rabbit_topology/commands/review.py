@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -13,13 +12,15 @@ from typing import Annotated
 import typer
 
 from rabbit_topology.commands import brokers, exits, files, sources
-from rabbit_topology.commands.routes import Stack
+from rabbit_topology.commands.options import Stack
 from rabbit_topology.config.stack import Stack as Config
 from rabbit_topology.errors import ConfigError, TopologyError
 from rabbit_topology.review import as_json, comment, preview
 from rabbit_topology.review.preview import Preview
 from rabbit_topology.review.verdict import Outcome, Review
 from rabbit_topology.review.verdict import review as reviewed
+
+app = typer.Typer()
 
 _STDIN = "-"
 
@@ -39,6 +40,7 @@ class Form(StrEnum):
     JSON = "json"
 
 
+@app.command(cls=exits.Command)
 def review(
     file: Annotated[
         Path | None,
@@ -118,10 +120,7 @@ def _name(where: Path, seen: Preview) -> str:
 
 
 def _write(made: Review, output: Path | None, form: Form) -> None:
-    if form is Form.JSON:
-        text = json.dumps(as_json.write(made), indent=2, ensure_ascii=False) + "\n"
-    else:
-        text = comment.write(made)
+    text = files.as_json(as_json.write(made)) if form is Form.JSON else comment.write(made)
     files.write(text, output)
     if output is not None:
         typer.echo(made.verdict)

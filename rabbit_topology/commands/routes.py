@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 import typer
 
-from rabbit_topology.commands import sources
+from rabbit_topology.commands import files, sources
+from rabbit_topology.commands.options import Live, Stack, Vhost
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model.units import milliseconds
 from rabbit_topology.routing import (
@@ -28,7 +29,7 @@ from rabbit_topology.routing import (
 from rabbit_topology.routing.network import Network
 from rabbit_topology.routing.reach import Reach
 
-app = typer.Typer(add_completion=False)
+app = typer.Typer()
 
 
 class Form(StrEnum):
@@ -38,17 +39,12 @@ class Form(StrEnum):
     JSON = "json"
 
 
-Stack = Annotated[str | None, typer.Option("--stack", help="default: the project's only one")]
 _File = Annotated[
     Path | None,
     typer.Option(
         "--file", help="a stack's file, a topology file that stacks share, or a definitions file"
     ),
 ]
-Live = Annotated[
-    bool, typer.Option("--live", help="the broker that RABBITMQ_ENDPOINT and so on lead to")
-]
-Vhost = Annotated[str | None, typer.Option("--vhost", help="where the stack has several")]
 _Format = Annotated[Form, typer.Option("--format", help="of the output")]
 
 
@@ -154,7 +150,7 @@ def _time(written: str) -> int:
 
 def _answer(form: Form, document: object, shown: str) -> None:
     if form is Form.JSON:
-        typer.echo(json.dumps(document, indent=2, ensure_ascii=False))
+        typer.echo(files.as_json(document), nl=False)
     else:
         typer.echo(shown)
 

@@ -13,7 +13,7 @@ from typing import Any
 from rabbit_topology.commands import brokers
 from rabbit_topology.config import base, yaml_files
 from rabbit_topology.config.stack import Stack
-from rabbit_topology.config.words import show, suggest
+from rabbit_topology.config.words import vhost_among
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.lint.files import KEYS, PREFIX, read_open, stack_files
 from rabbit_topology.routing.network import Network
@@ -110,16 +110,7 @@ def vhost(stack: Stack, name: str | None = None) -> Network:
         TopologyError: There is none of this name, or no name is given and there are several.
     """
     networks = Network.every(stack)
-    if name is None and len(networks) > 1:
-        raise TopologyError(
-            f"there are several vhosts: say --vhost and one of {', '.join(networks)}"
-        )
-    chosen = next(iter(networks)) if name is None else name
-    if chosen not in networks:
-        raise TopologyError(
-            f"{show(chosen)} is not a vhost of the stack; {suggest(chosen, networks)}"
-        )
-    return networks[chosen]
+    return networks[vhost_among([*networks], name)]
 
 
 def _named(name: str) -> Path:

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import time
@@ -17,27 +16,27 @@ from rich.live import Live as Screen
 from rich.text import Text
 
 from rabbit_topology.broker.management import Management
-from rabbit_topology.commands import brokers, configured, exits
-from rabbit_topology.commands.routes import Live, Stack
+from rabbit_topology.commands import brokers, configured, exits, files
+from rabbit_topology.commands.options import File, Live, Secrets, Stack
+from rabbit_topology.config.words import vhost_among
 from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.model import Topology
 from rabbit_topology.model.units import milliseconds
 from rabbit_topology.observe import looking, notices, status_reports
 from rabbit_topology.observe.status import Status
 
+app = typer.Typer()
+
 _WIDTH_OF_FILES = 160
 
 
+@app.command(cls=exits.Command)
 def status(
     stack: Stack = None,
-    file: Annotated[
-        Path | None, typer.Option(help="a stack's file, or a topology file that stacks share")
-    ] = None,
+    file: File = None,
     live: Live = False,
     vhost: Annotated[list[str] | None, typer.Option(help="only this one; repeatable")] = None,
-    secrets: Annotated[
-        bool, typer.Option("--secrets", help="decrypt the stack's, for the broker's password")
-    ] = False,
+    secrets: Secrets = False,
     watch: Annotated[
         str | None, typer.Option(help="again and again, after so long: 5s; Ctrl-C ends it")
     ] = None,
@@ -57,7 +56,7 @@ def status(
         return
     asked = ask()
     if as_json:
-        typer.echo(json.dumps(status_reports.as_json(asked), indent=2, ensure_ascii=False))
+        typer.echo(files.as_json(status_reports.as_json(asked)), nl=False)
     else:
         console = _console()
         console.print(status_reports.text(asked, console, every=every))
@@ -84,11 +83,9 @@ class _Asking:
         else:
             config = configured.read(file, stack, secrets=secrets)
             self._management = config.management
-            every = config.stack.whole.values()
-            topologies = [one for one in every if not vhosts or one.vhost in vhosts]
-            if not topologies:
-                known = ", ".join(one.vhost for one in every)
-                raise TopologyError(f"the stack has no vhost {vhosts[0]}; it has {known}")
+            every = {one.vhost: one for one in config.stack.whole.values()}
+            chosen = {vhost_among([*every], vhost) for vhost in vhosts} or every.keys()
+            topologies = [one for vhost, one in every.items() if vhost in chosen]
         self._expected = notices.expected(topologies) if topologies else notices.Expected()
         self._vhosts = [one.vhost for one in topologies] or vhosts or None
         self._users = looking.users(topologies) if topologies else None

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -14,30 +13,29 @@ import yaml
 
 from rabbit_topology.commands import configured, files, sources
 from rabbit_topology.commands.configured import Configured
-from rabbit_topology.commands.routes import Stack, Vhost
+from rabbit_topology.commands.options import File, Stack, Vhost
 from rabbit_topology.compiler import whereabouts
 from rabbit_topology.compiler.urls import Address
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.routing.network import Network
 from rabbit_topology.watch import build, dashboard, metrics, rules
 
-app = typer.Typer(
+_watch = typer.Typer(
     no_args_is_help=True, help="Write alert rules, a dashboard and a scrape config from the config."
 )
+app = typer.Typer()
+app.add_typer(_watch, name="watch")
 
-_File = Annotated[
-    Path | None, typer.Option(help="a stack's file, or a topology file that stacks share")
-]
 _Job = Annotated[
     str | None, typer.Option(help="the name of Prometheus' job; default: rabbitmq-<stack>")
 ]
 _Output = Annotated[Path | None, typer.Option("-o", "--output", help="a file")]
 
 
-@app.command("rules")
+@_watch.command("rules")
 def rules_(
     stack: Stack = None,
-    file: _File = None,
+    file: File = None,
     vhost: Vhost = None,
     job: _Job = None,
     output: _Output = None,
@@ -51,10 +49,10 @@ def rules_(
     _yaml(rules.document(source, watched), output)
 
 
-@app.command()
+@_watch.command()
 def scrape(
     stack: Stack = None,
-    file: _File = None,
+    file: File = None,
     vhost: Vhost = None,
     job: _Job = None,
     target: Annotated[
@@ -70,10 +68,10 @@ def scrape(
     _yaml(metrics.scrape(_job(config, job), targets, watched), output)
 
 
-@app.command("dashboard")
+@_watch.command("dashboard")
 def dashboard_(
     stack: Stack = None,
-    file: _File = None,
+    file: File = None,
     vhost: Vhost = None,
     job: _Job = None,
     output: _Output = None,
@@ -87,7 +85,7 @@ def dashboard_(
         build.watched(networks),
         [*build.services(networks)],
     )
-    files.write(json.dumps(document, indent=2, ensure_ascii=False) + "\n", output)
+    files.write(files.as_json(document), output)
 
 
 def _networks(config: Configured, vhost: str | None) -> list[Network]:

@@ -7,11 +7,12 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from typing import Any
 
+from rabbit_topology.errors import TopologyError
 from rabbit_topology.model import SECRETS
 
 _LISTED = 10
@@ -57,6 +58,20 @@ def suggest(name: str, known: Iterable[str]) -> str:
         return "none is declared"
     more = f" and {len(names) - _LISTED:,} more" if len(names) > _LISTED else ""
     return f"known are: {', '.join(names.ordered[:_LISTED])}{more}"
+
+
+def vhost_among(names: Sequence[str], name: str | None = None) -> str:
+    """Return which of a stack's vhosts is meant: that of a name, by default the only one.
+
+    Raises:
+        TopologyError: There is none of this name, or no name is given and there are several.
+    """
+    if name is None and len(names) > 1:
+        raise TopologyError(f"there are several vhosts: say --vhost and one of {', '.join(names)}")
+    chosen = names[0] if name is None else name
+    if chosen not in names:
+        raise TopologyError(f"{show(chosen)} is not a vhost of the stack; {suggest(chosen, names)}")
+    return chosen
 
 
 def misspelt(key: str, known: NameIndex) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urlsplit
 
-from rabbit_topology.config.words import show, suggest
+from rabbit_topology.config.words import show, suggest, vhost_among
 from rabbit_topology.errors import TopologyError
 
 
@@ -49,10 +49,10 @@ def of_vhost(accounts: Iterable[Account], vhost: str | None, known: Iterable[str
     Raises:
         TopologyError: The stack has no such vhost.
     """
-    vhosts = list(known)
-    if vhost is not None and vhost not in vhosts:
-        raise TopologyError(f"{show(vhost)} is not a vhost of the stack; {suggest(vhost, vhosts)}")
-    return [account for account in accounts if vhost in (None, account.vhost)]
+    if vhost is None:
+        return list(accounts)
+    chosen = vhost_among([*known], vhost)
+    return [account for account in accounts if account.vhost == chosen]
 
 
 def named(accounts: Sequence[Account], kind: Kind, name: str) -> Account:

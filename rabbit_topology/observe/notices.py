@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rabbit_topology.compiler.retained import DeadLetters
 from rabbit_topology.findings import Severity
 from rabbit_topology.model import Topology
 from rabbit_topology.observe.status import Notice, QueueStatus, Seen
@@ -53,9 +54,7 @@ def notices(seen: Seen, use: Expected) -> list[Notice]:
     """Return what somebody should look at, the most severe first."""
     order = list(Severity)
     every = [*_nodes(seen), *_missing(seen, use), *_vhosts(seen), *_services(seen, use)]
-    dead, unroutable = (
-        purposes.only_from(exchanges, _bindings(seen, "queue")) for exchanges in _sources(seen)
-    )
+    dead, unroutable = _dead_and_unroutable(seen, use)
     for queue in seen.queues:
         key = queue.vhost, queue.name
         every += _queue(queue)
@@ -200,14 +199,26 @@ def _without_consumer(queue: QueueStatus, services: list[str], now: datetime) ->
     yield _notice(Severity.WARNING, queue, message)
 
 
-def _sources(seen: Seen) -> tuple[set[Key], set[Key]]:
-    """Return the exchanges that dead letters get to, and those that get what no binding took."""
-    return purposes.sources(
-        (
-            (queue.vhost, target)
-            for queue in seen.queues
-            if isinstance(target := queue.settings.get(_DEAD), str)
-        ),
+def _dead_and_unroutable(seen: Seen, use: Expected) -> tuple[set[Key], set[Key]]:
+    """Return the queues of dead letters, and those of what no binding took."""
+    letters = {
+        (queue.vhost, queue.name): one
+        for queue in seen.queues
+        if (one := DeadLetters.of(queue.settings)) is not None
+    }
+    named = {
+        (vhost, name): (vhost, one.routing_key)
+        for (vhost, name), one in letters.items()
+        if not one.exchange and one.routing_key is not None
+    }
+    consumed = {(queue.vhost, queue.name) for queue in seen.queues if queue.consumers}
+    consumed |= use.consumers.keys()
+    expiring = {
+        (queue.vhost, queue.name) for queue in seen.queues if "message-ttl" in queue.settings
+    }
+    by_name = purposes.by_name(named, expiring - consumed, consumed)
+    dead, unroutable = purposes.sources(
+        ((vhost, one.exchange) for (vhost, _), one in letters.items() if one.exchange),
         (
             ((one.vhost, one.name), (one.vhost, one.alternate))
             for one in seen.exchanges
@@ -215,6 +226,8 @@ def _sources(seen: Seen) -> tuple[set[Key], set[Key]]:
         ),
         _bindings(seen, "exchange"),
     )
+    bindings = list(_bindings(seen, "queue"))
+    return purposes.only_from(dead, bindings, by_name), purposes.only_from(unroutable, bindings)
 
 
 def _bindings(seen: Seen, kind: str) -> Iterator[tuple[Key, Key]]:

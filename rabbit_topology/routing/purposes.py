@@ -6,7 +6,7 @@ Source: "Dead Letter Exchanges", "Alternate Exchanges", RabbitMQ documentation.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Container, Hashable, Iterable, Mapping
 from typing import TypeVar
 
 NEARLY_FULL = 0.9
@@ -45,14 +45,37 @@ def sources(
     return dead, unroutable - dead
 
 
-def only_from(exchanges: set[_Name], bindings: Iterable[Way[_Name]]) -> set[_Name]:
-    """Return the queues that are bound to some of these exchanges, and to no others.
+def by_name(
+    letting_go: Mapping[_Name, _Name], waiting: Container[_Name], consumed: Container[_Name]
+) -> set[_Name]:
+    """Return the queues that dead letters get to by name, through the default exchange.
+
+    A queue that is consumed, and that gets only what has waited elsewhere, is for work: its
+    messages are delayed, not dead.
+
+    Args:
+        letting_go: By queue, the queue that it dead-letters to.
+        waiting: The queues whose messages expire, and that nobody consumes.
+        consumed: The queues that somebody consumes.
+    """
+    return {
+        target
+        for queue, target in letting_go.items()
+        if not (queue in waiting and target in consumed)
+    }
+
+
+def only_from(
+    exchanges: set[_Name], bindings: Iterable[Way[_Name]], named: Iterable[_Name] = ()
+) -> set[_Name]:
+    """Return the queues that get messages from some of these exchanges or by name, and no others.
 
     Args:
         exchanges: The exchanges.
         bindings: From exchanges to queues.
+        named: The queues that get such messages by name.
     """
-    into: dict[_Name, set[_Name]] = {}
+    into: dict[_Name, set[_Name]] = {queue: set() for queue in named}
     for source, queue in bindings:
         into.setdefault(queue, set()).add(source)
     return {queue for queue, from_ in into.items() if from_ <= exchanges}

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from rabbit_topology.compiler.context import Context
+from rabbit_topology.compiler.retained import DeadLetters
 from rabbit_topology.errors import parts
 from rabbit_topology.model import Overflow, QueueType
 from rabbit_topology.routing import purposes
@@ -75,8 +76,8 @@ class Watched:
 def every(network: Network) -> list[Watched]:
     """Return all queues of a vhost, in their order."""
     context = network.context
-    owners = _owners(network)
     whose = _Services(context)
+    owners = _owners(network, whose)
     patterns = dict(_of_patterns(context))
     return [
         _watched(context, name, patterns.get(name) or _purpose(context, name, owners, whose), whose)
@@ -167,24 +168,36 @@ class _Owners:
     """By queue: the exchanges whose alternate exchange leads to it."""
 
 
-def _owners(network: Network) -> _Owners:
+def _owners(network: Network, whose: _Services) -> _Owners:
     context = network.context
     routes = [step for steps in network.steps.values() for step in steps]
     into = {kind: [(r.source, r.destination) for r in routes if r.kind == kind] for kind in _KINDS}
-    letting_go = {
-        name: target
+    letters = {
+        name: one
         for name, settings in context.settings.items()
-        if isinstance(target := settings.get(_DEAD), str)
+        if (one := DeadLetters.of(settings)) is not None
+    }
+    exchanges = {name: one.exchange for name, one in letters.items() if one.exchange}
+    named = {
+        name: one.routing_key
+        for name, one in letters.items()
+        if not one.exchange and one.routing_key is not None
     }
     alternates = context.alternates
-    dead, unroutable = purposes.sources(letting_go.values(), alternates.items(), into["exchange"])
+    dead, unroutable = purposes.sources(exchanges.values(), alternates.items(), into["exchange"])
     bound: dict[str, set[str]] = {}
     for source, queue in into["queue"]:
         bound.setdefault(queue, set()).add(source)
+    waiting = {name for name in letters if _waits(context, name, whose)}
+    by_name = purposes.by_name(named, waiting, whose.consuming)
     return _Owners(
         dead={
-            queue: tuple(name for name, to in letting_go.items() if to in bound[queue])
-            for queue in purposes.only_from(dead, into["queue"])
+            queue: tuple(
+                name
+                for name, one in letters.items()
+                if one.exchange in bound.get(queue, ()) or named.get(name) == queue
+            )
+            for queue in purposes.only_from(dead, into["queue"], by_name)
         },
         unroutable={
             queue: tuple(name for name, to in alternates.items() if to in bound[queue])
@@ -202,11 +215,15 @@ def _purpose(context: Context, name: str, owners: _Owners, whose: _Services) -> 
     if context.whole.queues[name].type is QueueType.STREAM:
         return _Role(purpose=Purpose.STREAM)
     if _DEAD in settings:
-        waits = "message-ttl" in settings and name not in whose.consuming
-        queues = owners.dead.get(name, ())
-        return _Role(purpose=Purpose.WAITING if waits else Purpose.WORK, queues=queues)
+        purpose = Purpose.WAITING if _waits(context, name, whose) else Purpose.WORK
+        return _Role(purpose=purpose, queues=owners.dead.get(name, ()))
     if name in owners.unroutable:
         return _Role(purpose=Purpose.UNROUTABLE, exchanges=owners.unroutable[name])
     if name in owners.dead:
         return _Role(purpose=Purpose.DEAD, queues=owners.dead[name])
     return _Role(purpose=Purpose.WORK)
+
+
+def _waits(context: Context, name: str, whose: _Services) -> bool:
+    """Return whether messages expire in a queue, and no service consumes it."""
+    return "message-ttl" in context.settings[name] and name not in whose.consuming

@@ -28,6 +28,7 @@ _GROWING = 900_000
 _STANDING = 300_000
 """In such a window something has to leave a queue where messages wait for a time."""
 
+_PROGRAM = "python -m rabbit_topology"
 _QUEUE = "{{ $labels.queue }}"
 _COUNT = '{{ printf "%.0f" $value }}'
 
@@ -97,10 +98,16 @@ class Source:
     choice: tuple[str, ...]
     """The options by which commands are told the config: `--stack`, and its name."""
 
-    def command(self, vhost: str) -> str:
+    def status(self, vhost: str) -> str:
         """Return the command that says what a vhost does now."""
-        words = ["python", "-m", "rabbit_topology", "status", *self.choice, "--vhost", vhost]
-        return shlex.join(words)
+        return f"{_PROGRAM} status {self._options(vhost)}"
+
+    def replay(self, vhost: str) -> str:
+        """Return the command, a template, that replays what the queue of an alert holds."""
+        return f"{_PROGRAM} replay '{_QUEUE}' {literal(self._options(vhost))}"
+
+    def _options(self, vhost: str) -> str:
+        return shlex.join([*self.choice, "--vhost", vhost])
 
 
 def document(source: Source, watched: Sequence[Watched]) -> dict[str, Any]:
@@ -148,7 +155,7 @@ class _Writer:
         self._source, self._watched = source, watched
         self._vhost = watched[0].vhost
         self._where = f"of vhost {literal(self._vhost)}"
-        self._look = f"See with: {literal(source.command(self._vhost))}"
+        self._look = f"See with: {literal(source.status(self._vhost))}"
 
     def missing(self) -> Rule:
         """Notice that there are no metrics: all other rules are silent then."""
@@ -196,8 +203,9 @@ class _Writer:
                 summary=f"parking lot {_QUEUE} {self._where} holds {_COUNT} messages",
                 runbook=(
                     "These were tried as often as the config says, and rejected each time. Look at "
-                    "one and at its x-death header, correct what rejects it, and publish them "
-                    f"again. {self._look}"
+                    f"ten of them with: {self._source.replay(self._vhost)} --peek. Correct what "
+                    "rejects them, and send them back for another round of retries with the same "
+                    f"command without --peek. {self._look}"
                 ),
             )
 
@@ -241,7 +249,7 @@ class _Writer:
                 ),
                 runbook=(
                     "Where they go on to cannot take them: an exchange or a binding is gone, or a "
-                    "queue is full and refuses more. python -m rabbit_topology drift "
+                    f"queue is full and refuses more. {_PROGRAM} drift "
                     f"{literal(shlex.join(self._source.choice))} says what is not as it is "
                     f"declared. {self._look}"
                 ),
@@ -259,9 +267,9 @@ class _Writer:
                 ),
                 runbook=(
                     "Who publishes them uses a routing key that nothing is bound with. Look at the "
-                    "routing key of one: add the binding, or correct the key. What python -m "
-                    "rabbit_topology trace says of the exchange and the key is what the broker "
-                    f"does. {self._look}"
+                    "routing key of one: add the binding, or correct the key. What "
+                    f"{_PROGRAM} trace says of the exchange and the key is what the broker does. "
+                    f"{self._look}"
                 ),
             )
 

@@ -2,7 +2,7 @@
 The program in TypeScript uses what a stack exports: that of the documentation, as it is.
 
 The engine runs it by its Automation API, which needs no language host: it is compiled, and calls
-the engine instead of being called by it. The program in Go is not compiled by any test.
+the engine instead of being called by it. The program in Go is only compiled, and not by default.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import pytest
 
 from tests.support.repository import ROOT
 from tests.support.stacks import Stack
+from toolchain import consumer
 
 PROGRAMS = ROOT / "examples" / "consumers"
 SEED = "a seed of the tests"
@@ -119,3 +120,8 @@ def test_a_program_in_another_language_uses_the_outputs(
     assert unknown.returncode
     assert "unknown is not a service of the broker's stack" in unknown.stdout + unknown.stderr
     one_stack.destroy()
+
+
+@pytest.mark.golang
+def test_the_program_in_go_compiles() -> None:
+    assert os.access(consumer.ensure(print), os.X_OK)

@@ -51,6 +51,29 @@ def test_what_reads_a_config_needs_no_engine_and_no_broker(library):
     assert succeeds(program)
 
 
+HEAVY = {
+    *("pulumi", "pulumi_rabbitmq", "grpc", "pika", "httpx", "jinja2", "graphviz"),
+    *(f"rabbit_topology.{name}" for name in ("deploy", "describe", "handover", "messages")),
+    *(f"rabbit_topology.{name}" for name in ("observe", "proof", "replays", "review", "watch")),
+}
+"""What only other commands than `lint` need, or a deployment."""
+
+
+def test_lint_loads_nothing_that_only_others_need():
+    program = (
+        "import sys\n"
+        "from rabbit_topology.commands import app\n"
+        "sys.argv[1:] = ['lint', 'examples/seed.yaml']\n"
+        "try:\n"
+        "    app.main()\n"
+        "except SystemExit as ended:\n"
+        "    assert not ended.code\n"
+        f"loaded = {HEAVY!r} & set(sys.modules)\n"
+        "sys.exit(f'loaded: {sorted(loaded)}' if loaded else 0)"
+    )
+    assert succeeds(program)
+
+
 def test_every_public_name_is_there_and_no_other():
     assert {name: getattr(rabbit_topology, name) for name in rabbit_topology.__all__}
     assert callable(rabbit_topology.parse)

@@ -113,7 +113,7 @@ def test_to_look_is_no_replay(jobs, option, mode, limit):
         (("--host", "h"), "--live"),
         (("--to", "/k"), "name an exchange"),
         (("--older-than", "soon"), "--older-than soon"),
-        (("--vhost", "other"), "no vhost other"),
+        (("--vhost", "other"), '"other" is not a vhost of the stack; known are: '),
     ],
 )
 def test_what_cannot_be_asked_for_is_an_error_and_nothing_is_taken(jobs, options, said):

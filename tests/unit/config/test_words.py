@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import pytest
 
-from rabbit_topology.config.words import NameIndex, misspelt, show, suggest
+from rabbit_topology.config.words import NameIndex, misspelt, show, suggest, vhost_among
+from rabbit_topology.errors import TopologyError
 
 
 @pytest.mark.parametrize(
@@ -89,3 +90,22 @@ def test_of_several_that_are_close_the_closest_is_meant():
 )
 def test_a_key_that_is_nearly_a_known_one_is_misspelt(key, meant):
     assert misspelt(key, NameIndex(["x-max-length", "alternate", "age", "x-ttl"])) == meant
+
+
+def test_the_only_vhost_is_meant_by_default():
+    assert vhost_among(["a"]) == "a"
+    assert vhost_among(["a", "b"], "b") == "b"
+
+
+@pytest.mark.parametrize(
+    ("names", "name", "said"),
+    [
+        (["a", "b"], None, "there are several vhosts: say --vhost and one of a, b"),
+        (["orders"], "ordres", '"ordres" is not a vhost of the stack; did you mean "orders"?'),
+        (["a"], "orders", '"orders" is not a vhost of the stack; known are: a'),
+    ],
+)
+def test_a_vhost_that_is_not_known_is_an_error(names, name, said):
+    with pytest.raises(TopologyError) as error:
+        vhost_among(names, name)
+    assert str(error.value) == said

@@ -223,6 +223,40 @@ def test_what_somebody_should_look_at_stands_at_the_top(run, broker, name, chang
     assert ended.exit_code == 2
 
 
+def to(queue: str, **more: Any) -> dict[str, Any]:
+    """Return settings that send dead letters to a queue by its name."""
+    by_name = {"dead-letter-exchange": "", "dead-letter-routing-key": queue}
+    return {"effective_policy_definition": {**by_name, **more}}
+
+
+@pytest.mark.parametrize(
+    ("jobs", "holding", "told"),
+    [
+        (to("jobs.dead"), {"messages_ready": 2}, True),
+        (to("jobs.dead"), {"messages_ready": 2, "consumers": 1}, False),
+        (to("jobs.dead"), {"messages_ready": 2, "vhost": "other"}, False),
+        (to("elsewhere"), {"messages_ready": 2}, False),
+        ({**to("jobs.dead", **{"message-ttl": 1000}), "consumers": 0}, {"messages_ready": 2}, True),
+    ],
+)
+def test_dead_letters_that_go_to_a_queue_by_its_name(run, broker, jobs, holding, told):
+    of(broker, "queues", "jobs").update(jobs)
+    broker.answers["/queues/shop"].append(queue("jobs.dead", **{"consumers": 0, **holding}))
+    line = "warning: queue jobs.dead of vhost shop: holds 2 dead letters"
+    assert said(run()) == ([line] if told else [])
+
+
+def test_what_was_delayed_by_name_is_not_dead(run, broker):
+    later = queue("later", consumers=0, **to("orders", **{"message-ttl": 1000}))
+    broker.answers["/queues/shop"].append(later)
+    broker.answers["/bindings/shop"] = []
+    changed = {"consumers": 0, "messages_ready": 2, "effective_policy_definition": {}}
+    of(broker, "queues", "orders").update(changed)
+    assert said(run()) == [
+        "warning: queue orders of vhost shop: no consumer, and billing consumes it; 2 ready"
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
@@ -298,6 +332,12 @@ def test_what_no_binding_took_is_told_by_vhost_and_by_exchange(run, broker):
     )
     assert row.split()[:5] == ["orders", "topic", "12/s", "7", "orders.unroutable"]
     assert "unroutable: 7 lost, 2 returned" in ended.output
+
+
+def test_each_vhost_that_is_asked_for_is_one_of_the_stack(run, broker):
+    assert run("--vhost", "shop").exit_code == 0
+    error = run("--vhost", "shop", "--vhost", "shpo").exception
+    assert str(error) == '"shpo" is not a vhost of the stack; did you mean "shop"?'
 
 
 def test_what_was_lost_once_is_a_note(run, broker):

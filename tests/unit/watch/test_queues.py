@@ -49,6 +49,54 @@ def test_a_queue_that_gets_other_messages_as_well_is_for_work():
     assert seen["rest"].purpose is Purpose.DEAD  # what no binding took gets there as well
 
 
+def by_default(key):
+    return {"arguments": {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": key}}
+
+
+def test_dead_letters_get_to_a_queue_by_its_name_through_the_default_exchange():
+    seen = by_name(
+        {
+            "exchanges": {"e": {}},
+            "queues": {
+                "jobs": by_default("jobs.dead"),
+                "jobs.dead": {},
+                "orders": by_default("both"),
+                "both": {},
+                "same": {
+                    "arguments": {"x-dead-letter-exchange": ""}
+                },  # with each message's own key
+                "other": {},
+            },
+            "bindings": [{"source": "e", "queue": "both"}],
+            "services": {"s": {"consumes": ["jobs"]}},
+        }
+    )
+    assert (seen["jobs.dead"].purpose, seen["jobs.dead"].services) == (Purpose.DEAD, ("s",))
+    assert not seen["jobs.dead"].needs_consumer
+    work = {name for name, queue in seen.items() if queue.purpose is Purpose.WORK}
+    assert work == {"jobs", "orders", "both", "same", "other"}
+
+
+def test_what_is_delayed_by_name_is_not_dead():
+    seen = by_name(
+        {
+            "queues": {
+                "jobs.later": {"message_ttl": "90s", **by_default("jobs")},
+                "jobs": {},
+                "calls": {"message_ttl": "90s", **by_default("calls.dead")},
+                "calls.dead": {},
+                "sums": {"message_ttl": "90s", **by_default("sums.dead")},
+                "sums.dead": {},
+            },
+            "services": {"s": {"consumes": ["jobs", "sums", "sums.dead"]}},
+        }
+    )
+    assert seen["jobs.later"].purpose is Purpose.WAITING
+    assert seen["jobs"].purpose is Purpose.WORK
+    assert seen["calls.dead"].purpose is Purpose.DEAD  # nobody says that it is for work
+    assert seen["sums.dead"].purpose is Purpose.DEAD  # they expired while somebody consumed
+
+
 def test_a_ladder_by_hand_waits_unless_a_service_consumes_it():
     topology = {
         "exchanges": {"e": {}},

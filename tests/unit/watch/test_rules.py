@@ -148,6 +148,14 @@ def test_every_runbook_has_the_command_to_run():
     assert "status --file 'a b.yaml' --vhost 'it'\"'\"'s'" in shown
 
 
+def test_the_runbook_of_a_parking_lot_looks_at_messages_and_replays_them():
+    (parked,) = of(Alert.PARKED, {**EVERYTHING, "vhost": "{odd}"})
+    replay = "python -m rabbit_topology replay 'new.parking-lot' --stack prod --vhost '{odd}'"
+    shown = filled_in(parked.runbook, "new.parking-lot", 3)
+    assert f"with: {replay} --peek. " in shown
+    assert "the same command without --peek. See with: python -m rabbit_topology status " in shown
+
+
 def test_names_stay_as_they_are_in_templates():
     rule = about(Alert.NO_CONSUMER)[ODD,]
     document = rule.as_yaml("{stack}")
