@@ -67,7 +67,7 @@ def own_user(broker: Broker) -> None:
 
 
 def empty(api: Management) -> None:
-    """Leave nothing on the broker but the vhost ``/`` and the run's own user."""
+    """Leave nothing on the broker but the vhost ``/``, the user guest and the run's own."""
     for vhost in api.get("/vhosts"):
         name = quote(vhost["name"], safe="")
         if vhost.get("protected_from_deletion"):
@@ -76,6 +76,8 @@ def empty(api: Management) -> None:
     for user in api.get("/users"):
         if user["name"] != NAME:
             api.request("DELETE", f"/users/{quote(user['name'], safe='')}")
+    # Files count on the one that each broker begins with.
+    api.request("PUT", "/users/guest", {"password": "guest", "tags": "administrator"})
     for parameter in api.get("/global-parameters"):
         if parameter["name"] not in ("internal_cluster_id", "cluster_name", "cluster_tags"):
             api.request("DELETE", f"/global-parameters/{quote(parameter['name'], safe='')}")
