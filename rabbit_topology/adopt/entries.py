@@ -32,6 +32,9 @@ _NAMED: Mapping[str, tuple[str, ...]] = {
 
 SECTIONS = (*_NAMED,)
 
+_LISTS_OF_A_VHOST = ("tags", "limits")
+"""Lists that are no sections: a file of one vhost says of it itself."""
+
 _TEXT = ("vhost", "routing_key")
 """Keys that are text where they are there."""
 
@@ -52,6 +55,11 @@ class Entries:
     def __init__(self, held: Mapping[str, Any]) -> None:
         self.unclear: list[tuple[str, str]] = []
         self.sections = {section: self._section(held, section) for section in SECTIONS}
+        self.unclear += (
+            (key, "no definitions have a section of this name")
+            for key, value in held.items()
+            if isinstance(value, list) and value and key not in (*SECTIONS, *_LISTS_OF_A_VHOST)
+        )
 
     def _section(self, held: Mapping[str, Any], section: str) -> list[Entry]:
         value = held.get(section)

@@ -60,6 +60,10 @@ _ORDER = (
 )
 """As a person would write them."""
 
+_NOTHING = (None, False, "", [], {})
+_OF_DEFAULT_VHOST = {(DEFAULT_VHOST, "description"): "Default virtual host"}
+"""What the broker says of it where nobody says anything."""
+
 _OWN = "amq."
 _SERVER_NAMED = "amq.gen-"
 _SESSIONS = ("mqtt-subscription-", "stomp-subscription-")
@@ -259,15 +263,16 @@ class _Vhost:
             self._leave(f"{component} {one.get('name')}", reason)
 
     def _settings(self) -> Config:
-        """Return `exists` for a vhost with settings that not every plugin can write."""
-        if self.vhost == DEFAULT_VHOST:
-            return {}
+        """Return `exists` for a vhost with settings that not every plugin can write.
+
+        The vhost ``/`` is never made, and needs no word for that.
+        """
         described = self.had.vhosts[self.vhost]
         own = {**described, **(described.get("metadata") or {})}
         stated = [
             key
             for key in ("description", "tags", "tracing", "limits", "protected_from_deletion")
-            if own.get(key)
+            if own.get(key) not in (*_NOTHING, _OF_DEFAULT_VHOST.get((self.vhost, key)))
         ]
         if own.get("default_queue_type") not in (None, "", "undefined", "classic"):
             stated.append("default_queue_type")
@@ -275,7 +280,7 @@ class _Vhost:
             return {}
         reason = f"others keep what it says of {', '.join(stated)}"
         self.left.append(Left(title=f"vhost {self.vhost}", vhost="", reason=reason))
-        return {"vhost_settings": {"exists": True}}
+        return {} if self.vhost == DEFAULT_VHOST else {"vhost_settings": {"exists": True}}
 
     def _exchanges(self) -> Iterator[tuple[str, Config]]:
         for one in self._listed("exchanges"):
@@ -367,7 +372,7 @@ class _Vhost:
                 self.brokers_own["bindings"] += 1
             elif not _has_ends(config, route):
                 self._leave(_title(route), _ENDS if self._is_bound(one) else _NO_ENDS)
-            elif route["routing_key"] == _NO_KEY:
+            elif one.get("routing_key", _NO_KEY) == _NO_KEY:
                 self._leave(_title(route), _WITHOUT_KEY)
             elif one.get(numbers.OTHERS):
                 self._leave(_title(route), _NUMBERS)

@@ -25,7 +25,7 @@ BASE: dict[str, Any] = {
     "vhosts": [{"name": "shop"}],
     "exchanges": [{"name": "events", "vhost": "shop", "type": "topic", "arguments": {}}],
     "queues": [{"name": "orders", "vhost": "shop", "durable": True, "arguments": {}}],
-    "bindings": [{"source": "events", "vhost": "shop", "destination": "orders"}],
+    "bindings": [{"source": "events", "vhost": "shop", "destination": "orders", "routing_key": ""}],
 }
 
 
@@ -124,6 +124,12 @@ def test_a_binding_without_its_ends_says_so():
     assert left(had)["binding events -[]-> nowhere"] == "it is bound to what is not there"
 
 
+def test_a_binding_without_a_routing_key_is_not_one_with_an_empty_key():
+    """A broker that imports it keeps it under another key than the provider would write."""
+    had = parsed(bindings=[{"source": "events", "vhost": "shop", "destination": "orders"}])
+    assert "no routing key at all" in left(had)["binding events -[]-> orders"]
+
+
 @pytest.mark.parametrize(
     ("stated", "version"),
     [
@@ -154,6 +160,23 @@ def test_a_vhost_may_describe_itself_in_any_way(metadata, limits):
 def test_limits_that_a_vhost_states_itself_are_seen():
     had = parsed(vhosts=[{"name": "shop", "limits": {"max-queues": 5}}])
     assert "limits" in left(had)["vhost shop"]
+
+
+def test_settings_of_the_vhost_that_each_broker_has_are_named_too():
+    limits = {"component": "vhost-limits", "name": "limits", "vhost": "/", "value": {"a": 1}}
+    plain = {"name": "/", "description": "Default virtual host", "tags": [], "metadata": {}}
+    exchanges = [{"name": "e", "vhost": "/", "type": "topic"}]
+    had = definitions.parse({"vhosts": [plain], "exchanges": exchanges}, "export.json")
+    assert left(had) == {}
+    held = {"vhosts": [plain], "exchanges": exchanges, "parameters": [limits]}
+    had = definitions.parse(held, "export.json")
+    assert left(had)["vhost /"] == "others keep what it says of limits"
+    assert "vhost_settings" not in express.express(had, ["/"]).topology
+
+
+def test_a_section_that_is_none_is_named():
+    assert "no definitions" in left(parsed(binding=[{}]))["binding"]
+    assert left(parsed(tags=["a"], limits=[1], explanation="x", binding=[])) == {}
 
 
 def test_a_file_of_one_vhost_describes_it():
