@@ -60,7 +60,7 @@ _ORDER = (
 )
 """As a person would write them."""
 
-_NOTHING = (None, False, "", [], {})
+_NOTHING: tuple[Any, ...] = (None, False, "", [], {})
 _OF_DEFAULT_VHOST = {(DEFAULT_VHOST, "description"): "Default virtual host"}
 """What the broker says of it where nobody says anything."""
 
