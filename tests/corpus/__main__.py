@@ -93,9 +93,18 @@ def send(broker: Broker, content: bytes) -> None:
         HTTPError: It does not take them.
     """
     try:
-        of_one_vhost = "vhosts" not in json.loads(content)
+        given = json.loads(content)
     except ValueError:
-        of_one_vhost = False
+        given = {"vhosts": []}
+    given = given if isinstance(given, dict) else {"vhosts": []}
+    lists = [value for value in given.values() if isinstance(value, list)]
+    named = {
+        one["vhost"] for value in lists for one in value if isinstance(one, dict) and "vhost" in one
+    }
+    of_one_vhost = "vhosts" not in given and not named
+    if "vhosts" not in given:  # its reader is to have them
+        for vhost in named:
+            management(broker).request("PUT", f"/vhosts/{quote(vhost, safe='')}", {})
     path = "/definitions/%2F" if of_one_vhost else "/definitions"
     own = b64encode(f"{broker.username}:{broker.password}".encode()).decode()
     headers = {"Authorization": f"Basic {own}", "Content-Type": "application/json"}
