@@ -155,7 +155,7 @@ def express(
         vhosts: Their names.
         own_user: The user that the stack is to connect with; None: not known.
         with_refused: Leave in it what the config's rules refuse.
-        unequal: What the config would make another object of, and how: it is left alone.
+        unequal: What the config would change, and how: it is left alone.
     """
     whole = Expressed()
     whole.left += (Left(title=place, vhost="", reason=reason) for place, reason in had.unclear)
@@ -278,7 +278,7 @@ class _Vhost:
             stated.append("default_queue_type")
         if not stated:
             return {}
-        reason = f"others keep what it says of {', '.join(stated)}"
+        reason = f"its settings stay as they are: {', '.join(stated)}"
         self.left.append(Left(title=f"vhost {self.vhost}", vhost="", reason=reason))
         return {} if self.vhost == DEFAULT_VHOST else {"vhost_settings": {"exists": True}}
 
@@ -396,11 +396,11 @@ class _Vhost:
         return frozenset(str(one.get("name")) for one in self._listed("queues"))
 
     def _unequal(self, config: Config) -> Iterator[tuple[tuple[str, str], str]]:
-        """Yield what the config would make another object of: section and name, and how."""
+        """Yield what the config would change: section and name, and how."""
         for section, kind in (*_SECTIONS.items(), ("users", _ALSO_USERS)):
             for name in config[section]:
                 if how := self.unequal.get((self.vhost, kind, name)):
-                    yield (section, name), f"a config would make another of it: {how}"
+                    yield (section, name), f"a config would change it: {how}"
 
     def _take_out(self, config: Config, refused: Mapping[tuple[str, str], str]) -> None:
         for (section, name), reason in refused.items():

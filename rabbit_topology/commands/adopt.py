@@ -151,8 +151,8 @@ def _proven(
 ) -> tuple[Expressed, Stack | None, int]:
     """Return what is said, as a config too, and how many objects are as it declares them.
 
-    All are, by what `pulumi up` will look at: what the config would make another object of is left
-    alone. The config is None where there is nothing to manage.
+    All are, by what `pulumi up` will look at: what the config would change is left alone. The
+    config is None where there is nothing to manage.
     """
     there = None
     if api:

@@ -170,7 +170,7 @@ def test_settings_of_the_vhost_that_each_broker_has_are_named_too():
     assert left(had) == {}
     held = {"vhosts": [plain], "exchanges": exchanges, "parameters": [limits]}
     had = definitions.parse(held, "export.json")
-    assert left(had)["vhost /"] == "others keep what it says of limits"
+    assert left(had)["vhost /"] == "its settings stay as they are: limits"
     assert "vhost_settings" not in express.express(had, ["/"]).topology
 
 
@@ -188,7 +188,7 @@ def test_a_file_of_one_vhost_describes_it():
     }
     had = definitions.parse(held, "export.json")
     assert list(had.vhosts) == ["eu"]
-    assert left(had)["vhost eu"] == "others keep what it says of description, limits"
+    assert left(had)["vhost eu"] == "its settings stay as they are: description, limits"
     assert list(definitions.parse(held, "export.json", "us").vhosts) == ["us"]
 
 
@@ -251,9 +251,9 @@ def test_what_a_config_would_change_is_left_alone_and_all_else_is_written(writte
     }
     run("adopt", written(json.dumps(held).encode()))
     text = Path("topology.yaml").read_text()
-    assert 'policy text of vhost shop: a config would make another of it: max-length: "1"' in text
-    assert "permissions u of vhost shop: a config would make another of it" in text
-    assert "exchange typeless of vhost shop: a config would make another of it: type" in text
+    assert 'policy text of vhost shop: a config would change it: max-length: "1"' in text
+    assert "permissions u of vhost shop: a config would change it" in text
+    assert "exchange typeless of vhost shop: a config would change it: type" in text
     assert "binding typeless -[]-> orders of vhost shop: it is bound to what is left alone" in text
     topology = yaml_files.read(Path("topology.yaml"), "topology.yaml").value
     assert list(topology["policies"]) == ["number"]
