@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,7 @@ LISTS = (
 )
 """What is in a vhost."""
 
+_MOST_DIGITS = 40
 _GZIP = b"\x1f\x8b"
 
 READ_BY_PLUGIN = "rabbit_topology:read-by-plugin"
@@ -264,7 +266,9 @@ def _json(text: str, name: str) -> Any:
     if not text.strip():
         raise TopologyError(f"{name}: it is empty")
     try:
-        held = json.loads(text, parse_constant=_no_constant)
+        held = json.loads(
+            text, parse_constant=_constant, parse_int=_whole_number, parse_float=_number
+        )
         json.dumps(held, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         hint = ""
@@ -280,8 +284,21 @@ def _json(text: str, name: str) -> Any:
     return held
 
 
-def _no_constant(constant: str) -> None:
-    raise ValueError(f"{constant} is not a number of JSON")
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"no broker has a number such as {digits[:_MOST_DIGITS]}")
+    return number
 
 
 def _documents(text: str, name: str) -> list[Any]:

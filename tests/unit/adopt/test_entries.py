@@ -285,6 +285,8 @@ def test_a_file_of_another_encoding_is_read(written, encoding):
         (b'{"vhosts": [], }', "a comma too many"),
         (b'{"vhosts": [1 2]}', r"not JSON: Expecting ',' delimiter: .* \(char 14\)$"),
         (b'{"vhosts": [NaN]}', "NaN is not a number"),
+        (b'{"vhosts": [1e999]}', "no broker has a number such as 1e999"),
+        (b'{"vhosts": [%s]}' % (b"9" * 5000), "a number has 5,000 digits"),
         (b'{"vhosts": ["\\ud83d"]}', "half of a character"),
         (b"[" * 100_000, "nested too deep"),
         (gzip.compress(b"{}"), "gunzip"),
