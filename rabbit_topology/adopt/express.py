@@ -374,7 +374,7 @@ class _Vhost:
                 self._leave(_title(route), _ENDS if self._is_bound(one) else _NO_ENDS)
             elif one.get("routing_key", _NO_KEY) == _NO_KEY:
                 self._leave(_title(route), _WITHOUT_KEY)
-            elif one.get(numbers.OTHERS):
+            elif one.get(numbers.OTHERS) or numbers.becomes_whole(one["arguments"]):
                 self._leave(_title(route), _NUMBERS)
             else:
                 yield route

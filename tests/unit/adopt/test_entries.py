@@ -149,6 +149,16 @@ def test_a_version_that_is_none_is_not_known(stated, version):
     assert left(had) == {}
 
 
+@pytest.mark.parametrize(
+    ("value", "left_alone"),
+    [(1.0, True), ([{"a": -2.0}], True), (1e20, True), (1e21, False), (0.5, False), (1, False)],
+)
+def test_a_fraction_that_the_provider_would_write_as_whole_is_left_alone(value, left_alone):
+    bound = {**BASE["bindings"][0], "arguments": {"x": value}}
+    title = "binding events -[]-> orders"
+    assert ("second binding" in left(parsed(bindings=[bound])).get(title, "")) is left_alone
+
+
 @pytest.mark.parametrize("metadata", ["text", [], None, {"tags": 5}])
 @pytest.mark.parametrize("limits", [[], "x", None])
 def test_a_vhost_may_describe_itself_in_any_way(metadata, limits):
