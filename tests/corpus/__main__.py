@@ -102,7 +102,7 @@ def send(broker: Broker, content: bytes) -> None:
         one["vhost"] for value in lists for one in value if isinstance(one, dict) and "vhost" in one
     }
     of_one_vhost = "vhosts" not in given and not named
-    if "vhosts" not in given:  # its reader is to have them
+    if not given.get("vhosts"):  # its reader is to have them
         for vhost in named:
             management(broker).request("PUT", f"/vhosts/{quote(vhost, safe='')}", {})
     path = "/definitions/%2F" if of_one_vhost else "/definitions"
