@@ -6,8 +6,10 @@ Source: "Definitions", "HTTP API Reference", RabbitMQ documentation.
 
 from __future__ import annotations
 
+import codecs
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,12 @@ from urllib.parse import urlsplit
 import yaml
 
 from rabbit_topology.adopt import operator, terraform
+from rabbit_topology.adopt.entries import SECTIONS, Entries
 from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.compiler.whereabouts import vhost_named
 from rabbit_topology.config.words import show
 from rabbit_topology.errors import TopologyError
-from rabbit_topology.model import DEFAULT_VHOST
+from rabbit_topology.model import DEFAULT_VHOST, versions
 
 Listed = Mapping[str, Any]
 """One object as the management API has it."""
@@ -33,8 +36,20 @@ LISTS = (
 )
 """What is in a vhost."""
 
+_MOST_DIGITS = 40
+_GZIP = b"\x1f\x8b"
+
 READ_BY_PLUGIN = "rabbit_topology:read-by-plugin"
 """A key of a listed queue: a plugin of the broker consumes it, such as a shovel."""
+
+_OF_A_BROKER = ("vhosts", "users", "permissions", "topic_permissions", "global_parameters")
+"""Sections that a file of one vhost does not have."""
+
+_DESCRIBES = (
+    *("description", "tags", "default_queue_type", "tracing", "protected_from_deletion"),
+    *("metadata", "limits"),
+)
+"""What a file says of a vhost itself."""
 
 _OPERATOR_POLICY = "operator_policy"
 _LIMITS = "vhost-limits"
@@ -57,6 +72,8 @@ class Definitions:
     """By vhost, and by one of `LISTS`; arguments are mappings, whatever the source has for none."""
     cluster_wide: int
     """How many global parameters there are."""
+    unclear: Sequence[tuple[str, str]] = ()
+    """Where something stands in a file that cannot be understood, and why."""
 
     @property
     def broker(self) -> dict[str, str] | None:
@@ -135,40 +152,71 @@ def parse(held: Mapping[str, Any], name: str, vhost: str | None = None) -> Defin
     Raises:
         TopologyError: It is of one vhost, and that has no name.
     """
-    whole = "vhosts" in held or any(
-        "vhost" in one for key in LISTS for one in held.get(key, ()) if isinstance(one, dict)
+    entries = Entries(held)
+    sections = entries.sections
+    whole = any(held.get(key) is not None for key in _OF_A_BROKER) or any(
+        "vhost" in one for key in LISTS for one in sections[key]
     )
+    vhost = vhost if vhost is not None else _original_name(held)
     if not whole and vhost is None:
         raise TopologyError(f"{name}: it is of one vhost: say with --vhost how that is called")
-    parameters = _mappings(held, "parameters")
-    lists: dict[str, list[Listed]] = {key: _mappings(held, key) for key in LISTS}
+    parameters = sections["parameters"]
+    lists: dict[str, list[Listed]] = {key: sections[key] for key in LISTS}
     lists["operator_policies"] += [
-        {**one, **_unpaired(one.get("value"))}
+        {**_unpaired(one.get("value")), **one}
         for one in parameters
-        if one.get("component") == _OPERATOR_POLICY
+        if one["component"] == _OPERATOR_POLICY
     ]
     lists["parameters"] = [*_own_parameters(parameters)]
     limits = {
-        one.get("vhost", vhost): one.get("value", {})
+        one.get("vhost", DEFAULT_VHOST if whole else vhost): one.get("value")
         for one in parameters
-        if one.get("component") == _LIMITS
+        if one["component"] == _LIMITS
     }
     # What is in a vhost that is not listed is there as well: nothing is left out without a word.
-    inside = {str(one["vhost"]) for those in lists.values() for one in those if "vhost" in one}
-    named: dict[str, Listed] = {
-        name: {"name": name} for name in sorted(inside if whole else {str(vhost)})
-    }
-    named |= {str(one.get("name")): one for one in _mappings(held, "vhosts")}
-    vhosts = {one: {**described, "limits": limits.get(one, {})} for one, described in named.items()}
-    version = held.get("rabbitmq_version") or held.get("rabbit_version")
+    inside = {str(one.get("vhost", DEFAULT_VHOST)) for those in lists.values() for one in those}
+    named: dict[str, Listed] = {one: {} for one in sorted(inside)} if whole else {str(vhost): held}
+    named |= {one["name"]: one for one in sections["vhosts"]}
+    vhosts = {one: _described(one, named[one], limits.get(one)) for one in named}
     return Definitions(
         source=name,
-        version=version if isinstance(version, str) else None,
+        version=_version(held),
         vhosts=vhosts,
-        users=_users(_mappings(held, "users")),
+        users=_users(sections["users"]),
         within=_by_vhost(vhosts, lists, None if whole else vhost),
-        cluster_wide=len(_mappings(held, "global_parameters")),
+        cluster_wide=len(sections["global_parameters"]),
+        unclear=entries.unclear,
     )
+
+
+def _original_name(held: Mapping[str, Any]) -> str | None:
+    """Return the name of the vhost that a file is of, as RabbitMQ 4 writes it."""
+    name = held.get("original_vhost_name")
+    return name if isinstance(name, str) else None
+
+
+def _version(held: Mapping[str, Any]) -> str | None:
+    """Return the broker's version, if a file says one: some have a placeholder for it."""
+    stated = held.get("rabbitmq_version") or held.get("rabbit_version")
+    if not isinstance(stated, str):
+        return None
+    stated = stated.strip().removeprefix("v")
+    try:
+        is_one = versions.parse(stated) > (0, 0)
+    except ValueError:
+        return None
+    return stated if is_one else None
+
+
+def _described(name: str, entry: Listed, limits: object) -> Listed:
+    """Return what a vhost is itself; no mapping where there has to be one says nothing."""
+    stated = {key: entry[key] for key in _DESCRIBES if key in entry}
+    for key, value in (
+        ("metadata", entry.get("metadata")),
+        ("limits", limits or entry.get("limits")),
+    ):
+        stated[key] = value if isinstance(value, dict) else {}
+    return {"name": name, **stated}
 
 
 def _users(listed: Iterable[Listed]) -> dict[str, Listed]:
@@ -179,30 +227,78 @@ def _users(listed: Iterable[Listed]) -> dict[str, Listed]:
 def _held(file: Path, name: str) -> dict[str, Any]:
     """Return what a file holds, as a definitions file has it."""
     try:
-        text = file.read_text(encoding="utf-8-sig")
+        text = _decoded(file.read_bytes(), name)
     except OSError as error:
         raise TopologyError(f"{name}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise TopologyError(f"{name}: it is not text in UTF-8") from None
-    if file.suffix in (".yaml", ".yml"):
-        resources = operator.resources(_documents(text, name))
-        held: Any = operator.as_definitions(resources) if resources else None
-    else:
-        try:
-            held = json.loads(text)
-        except ValueError as error:
-            raise TopologyError(f"{name}: it is not JSON: {error}") from None
-    if terraform.looks_right(held):
-        held = terraform.as_definitions(held)
-    if isinstance(held, dict) and any(
-        isinstance(held.get(key), list) for key in (*LISTS, "vhosts", "users")
-    ):
+    try:
+        if file.suffix in (".yaml", ".yml"):
+            resources = operator.resources(_documents(text, name))
+            held: Any = operator.as_definitions(resources) if resources else None
+        else:
+            held = _json(text, name)
+            if terraform.looks_right(held):
+                held = terraform.as_definitions(held)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise TopologyError(
+            f"{name}: it is not as Terraform or the Kubernetes operator writes it"
+        ) from None
+    if isinstance(held, dict) and any(isinstance(held.get(key), list) for key in SECTIONS):
         return held
     raise TopologyError(
         f"{name}: it holds no definitions: export them with rabbitmqctl export_definitions or from "
         "the management UI; terraform show -json is read as well, and YAML of the Kubernetes "
         "operator"
     )
+
+
+def _decoded(content: bytes, name: str) -> str:
+    """Return what a file says, in UTF-8, or in UTF-16 as a shell of Windows writes it."""
+    if content.startswith(_GZIP):
+        raise TopologyError(f"{name}: it is compressed: unpack it first, with gunzip")
+    is_wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        return content.decode("utf-16" if is_wide else "utf-8-sig")
+    except UnicodeDecodeError:
+        raise TopologyError(f"{name}: it is not text in UTF-8") from None
+
+
+def _json(text: str, name: str) -> Any:
+    if not text.strip():
+        raise TopologyError(f"{name}: it is empty")
+    try:
+        held = json.loads(
+            text, parse_constant=_constant, parse_int=_whole_number, parse_float=_number
+        )
+        json.dumps(held, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        hint = ""
+        if text[: error.pos + 1].rstrip("]}").rstrip().endswith(","):
+            hint = ": there is a comma too many, which RabbitMQ 3 ignores and RabbitMQ 4 does not"
+        raise TopologyError(f"{name}: it is not JSON: {error}{hint}") from None
+    except RecursionError:
+        raise TopologyError(f"{name}: its values are nested too deep") from None
+    except UnicodeEncodeError:
+        raise TopologyError(f"{name}: it has half of a character, as in \\ud83d alone") from None
+    except ValueError as error:
+        raise TopologyError(f"{name}: it is not JSON: {error}") from None
+    return held
+
+
+def _constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number of JSON")
+
+
+def _whole_number(digits: str) -> int:
+    if len(digits) > _MOST_DIGITS:
+        raise ValueError(f"a number has {len(digits):,} digits")
+    return int(digits)
+
+
+def _number(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"no broker has a number such as {digits[:_MOST_DIGITS]}")
+    return number
 
 
 def _documents(text: str, name: str) -> list[Any]:
@@ -263,7 +359,7 @@ def shovelled(within: Mapping[str, Mapping[str, Iterable[Listed]]]) -> set[tuple
             if parameter.get("component") != "shovel" or not isinstance(value, dict):
                 continue
             uris = value.get("src-uri", ())
-            for uri in [uris] if isinstance(uris, str) else uris:
+            for uri in uris if isinstance(uris, list) else [uris]:
                 queues |= {
                     (where, str(value.get("src-queue"))) for where in _vhosts_within(uri, vhost)
                 }
@@ -272,9 +368,13 @@ def shovelled(within: Mapping[str, Mapping[str, Iterable[Listed]]]) -> set[tuple
 
 def _vhosts_within(uri: object, own: str) -> set[str]:
     """Return the vhosts that a URI without a host may be of; none of one with a host."""
-    if urlsplit(str(uri)).hostname:
+    try:
+        is_away = bool(urlsplit(str(uri)).hostname)
+    except ValueError:  # the broker cannot read it either
         return set()
-    return {vhost_named(str(uri), default) for default in (DEFAULT_VHOST, own)}
+    return (
+        set() if is_away else {vhost_named(str(uri), default) for default in (DEFAULT_VHOST, own)}
+    )
 
 
 def _if_there(management: Management, path: str) -> list[Listed]:
@@ -311,15 +411,12 @@ def _arguments(one: Listed) -> Listed:
     return arguments if isinstance(arguments, dict) else {}
 
 
-def _mappings(held: Mapping[str, Any], key: str) -> list[Listed]:
-    value = held.get(key)
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
-
-
 def _unpaired(value: Any) -> dict[str, Any]:
     """Return an operator policy: its definition may be a list of pairs, as rabbitmqctl has it."""
     policy = dict(value) if isinstance(value, dict) else {}
     definition = policy.get("definition")
-    if isinstance(definition, list) and all(isinstance(one, list) for one in definition):
-        policy["definition"] = {str(one[0]): one[1] for one in definition if len(one) == 2}
+    if isinstance(definition, list) and all(
+        isinstance(one, list) and len(one) == 2 and isinstance(one[0], str) for one in definition
+    ):
+        policy["definition"] = dict(definition)
     return policy

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
@@ -47,11 +48,21 @@ _SECTIONS = {
 }
 """Keys of a topology, by name, and the kind of what they hold."""
 
+_ALSO_USERS = "topicPermissions"
+"""Another kind of what `users` hold."""
+
+Place = tuple[str, str, str]
+"""Where an object is: its vhost, its kind as `inventory.title` takes it, and its name."""
+
 _ORDER = (
     *("vhost", "vhost_settings", "exchanges", "queues", "bindings"),
     *("policies", "operator_policies", "users"),
 )
 """As a person would write them."""
+
+_NOTHING: tuple[Any, ...] = (None, False, "", [], {})
+_OF_DEFAULT_VHOST = {(DEFAULT_VHOST, "description"): "Default virtual host"}
+"""What the broker says of it where nobody says anything."""
 
 _OWN = "amq."
 _SERVER_NAMED = "amq.gen-"
@@ -73,6 +84,7 @@ _FREE = {
 _OWN_USER = "the stack connects as this user"
 _ARE_TEXT = "the provider sends only text as an argument of an exchange"
 _ENDS = "it is bound to what is left alone"
+_NO_ENDS = "it is bound to what is not there"
 _NUMBERS = (
     "numbers in its arguments have other AMQP types than the provider writes, which would make a "
     "second binding"
@@ -134,6 +146,7 @@ def express(
     own_user: str | None = None,
     *,
     with_refused: bool = False,
+    unequal: Mapping[Place, str] | None = None,
 ) -> Expressed:
     """Return the config of some vhosts, and what is left alone.
 
@@ -142,10 +155,18 @@ def express(
         vhosts: Their names.
         own_user: The user that the stack is to connect with; None: not known.
         with_refused: Leave in it what the config's rules refuse.
+        unequal: What the config would change, and how: it is left alone.
     """
     whole = Expressed()
+    whole.left += (Left(title=place, vhost="", reason=reason) for place, reason in had.unclear)
     for vhost in vhosts:
-        work = _Vhost(had=had, vhost=vhost, own_user=own_user, with_refused=with_refused)
+        work = _Vhost(
+            had=had,
+            vhost=vhost,
+            own_user=own_user,
+            with_refused=with_refused,
+            unequal=unequal or {},
+        )
         try:
             config = work.express()
         except UnsayableError as error:
@@ -203,6 +224,7 @@ class _Vhost:
     vhost: str
     own_user: str | None
     with_refused: bool
+    unequal: Mapping[Place, str]
     left: list[Left] = field(default_factory=list)
     brokers_own: Counter[str] = field(default_factory=Counter)
 
@@ -219,6 +241,7 @@ class _Vhost:
         config["operator_policies"] = dict(self._policies("operator_policies"))
         config["users"] = self._users()
         self._leave_parameters()
+        self._take_out(config, dict(self._unequal(config)))
         routes = list(self._routes(config))
         if not self.with_refused:
             self._refuse(config, routes)
@@ -240,23 +263,24 @@ class _Vhost:
             self._leave(f"{component} {one.get('name')}", reason)
 
     def _settings(self) -> Config:
-        """Return `exists` for a vhost with settings that not every plugin can write."""
-        if self.vhost == DEFAULT_VHOST:
-            return {}
+        """Return `exists` for a vhost with settings that not every plugin can write.
+
+        The vhost ``/`` is never made, and needs no word for that.
+        """
         described = self.had.vhosts[self.vhost]
         own = {**described, **(described.get("metadata") or {})}
         stated = [
             key
             for key in ("description", "tags", "tracing", "limits", "protected_from_deletion")
-            if own.get(key)
+            if own.get(key) not in (*_NOTHING, _OF_DEFAULT_VHOST.get((self.vhost, key)))
         ]
         if own.get("default_queue_type") not in (None, "", "undefined", "classic"):
             stated.append("default_queue_type")
         if not stated:
             return {}
-        reason = f"others keep what it says of {', '.join(stated)}"
+        reason = f"its settings stay as they are: {', '.join(stated)}"
         self.left.append(Left(title=f"vhost {self.vhost}", vhost="", reason=reason))
-        return {"vhost_settings": {"exists": True}}
+        return {} if self.vhost == DEFAULT_VHOST else {"vhost_settings": {"exists": True}}
 
     def _exchanges(self) -> Iterator[tuple[str, Config]]:
         for one in self._listed("exchanges"):
@@ -292,7 +316,7 @@ class _Vhost:
             else:
                 typed = TYPE_ARGUMENT in arguments
                 stated = {
-                    "type": arguments.pop(TYPE_ARGUMENT, None) or one.get("type") or by_default,
+                    "type": arguments.pop(TYPE_ARGUMENT, one.get("type") or by_default),
                     "typed": typed,
                     "durable": one.get("durable", True),
                     "auto_delete": one.get("auto_delete", False),
@@ -347,26 +371,52 @@ class _Vhost:
             if is_brokers_own_binding(one):
                 self.brokers_own["bindings"] += 1
             elif not _has_ends(config, route):
-                self._leave(_title(route), _ENDS)
-            elif route["routing_key"] == _NO_KEY:
+                self._leave(_title(route), _ENDS if self._is_bound(one) else _NO_ENDS)
+            elif one.get("routing_key", _NO_KEY) == _NO_KEY:
                 self._leave(_title(route), _WITHOUT_KEY)
-            elif one.get(numbers.OTHERS):
+            elif one.get(numbers.OTHERS) or numbers.becomes_whole(one["arguments"]):
                 self._leave(_title(route), _NUMBERS)
             else:
                 yield route
 
+    def _is_bound(self, one: Listed) -> bool:
+        """Return whether both ends of a binding are there, managed or not."""
+        source, destination = str(one.get("source", "")), str(one.get("destination"))
+        to_queue = one.get("destination_type", "queue") == "queue"
+        known = self._queue_names if to_queue else self._exchange_names
+        return source in self._exchange_names and destination in known
+
+    @cached_property
+    def _exchange_names(self) -> frozenset[str]:
+        listed = (str(one.get("name")) for one in self._listed("exchanges"))
+        return frozenset(listed).union(PREDECLARED_EXCHANGES)
+
+    @cached_property
+    def _queue_names(self) -> frozenset[str]:
+        return frozenset(str(one.get("name")) for one in self._listed("queues"))
+
+    def _unequal(self, config: Config) -> Iterator[tuple[tuple[str, str], str]]:
+        """Yield what the config would change: section and name, and how."""
+        for section, kind in (*_SECTIONS.items(), ("users", _ALSO_USERS)):
+            for name in config[section]:
+                if how := self.unequal.get((self.vhost, kind, name)):
+                    yield (section, name), f"a config would change it: {how}"
+
+    def _take_out(self, config: Config, refused: Mapping[tuple[str, str], str]) -> None:
+        for (section, name), reason in refused.items():
+            del config[section][name]
+            self._leave(inventory.title(_SECTIONS[section], name), reason)
+
     def _refuse(self, config: Config, routes: list[Config]) -> None:
         """Take out what the config's rules refuse, until they refuse nothing."""
         while refused := dict(self._refused({**config, "bindings": routes})):
-            gone = set()
-            for place, reason in refused.items():
-                if isinstance(place, int):
-                    gone.add(place)
-                    self._leave(_title(routes[place]), reason)
-                else:
-                    section, name = place
-                    del config[section][name]
-                    self._leave(inventory.title(_SECTIONS[section], name), reason)
+            gone = {place: reason for place, reason in refused.items() if isinstance(place, int)}
+            for place, reason in gone.items():
+                self._leave(_title(routes[place]), reason)
+            self._take_out(
+                config,
+                {place: why for place, why in refused.items() if not isinstance(place, int)},
+            )
             kept = [route for index, route in enumerate(routes) if index not in gone]
             routes.clear()
             for route in kept:
@@ -391,12 +441,20 @@ class _Vhost:
         for finding in findings:
             problem = finding.problem
             match parts(problem.path):
-                case ["topology", "bindings", int(index), *_]:
-                    yield index, problem.rule
-                case ["topology", str(section), str(name), *_] if section in _SECTIONS:
-                    yield (section, name), problem.rule
+                case ["topology", "bindings", int(index), *inner]:
+                    yield index, _of(inner, problem.rule)
+                case ["topology", str(section), str(name), *inner] if section in _SECTIONS:
+                    yield (section, name), _of(inner, problem.rule)
+                case ["topology", "vhost"]:
+                    raise UnsayableError(problem.rule)
                 case _:
                     raise UnsayableError(f"{problem.value}: {problem.rule}")
+
+
+def _of(inner: Iterable[str | int], rule: str) -> str:
+    """Return what a rule says, with the key that it says it of."""
+    key = ".".join(str(one) for one in inner if one not in ("permissions", "routing_key"))
+    return f"{key}: {rule}" if key else rule
 
 
 def _grouped(routes: Iterable[Config]) -> Iterator[Config]:

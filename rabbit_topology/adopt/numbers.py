@@ -28,6 +28,25 @@ OTHERS = "rabbit_topology:numbers"
 _PROBE = f"{PREFIX}numbers"
 
 
+_EXPONENT = 1e21
+"""From here on the provider writes a number with an exponent, which keeps it a fraction."""
+
+
+def becomes_whole(value: object) -> bool:
+    """Return whether the provider writes 1.0 as 1, here or anywhere in a value.
+
+    Source: "Marshal", documentation of Go's package encoding/json.
+    """
+    match value:
+        case Mapping():
+            return any(map(becomes_whole, value.values()))
+        case list():
+            return any(map(becomes_whole, value))
+        case float():
+            return value.is_integer() and abs(value) < _EXPONENT
+    return False
+
+
 def mark(management: Management, vhost: str, bindings: Iterable[Listed]) -> list[Listed]:
     """Return bindings of one vhost, with `OTHERS` where the provider would make another one."""
     listed = list(bindings)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rabbit_topology.adopt.definitions import Definitions, Listed
+from rabbit_topology.adopt.express import Place
 from rabbit_topology.broker import inventory
 from rabbit_topology.compiler import policies
 from rabbit_topology.inventory import adoption
@@ -43,6 +44,8 @@ class Proven:
     """So many objects are as they are declared, bindings among them."""
     different: tuple[str, ...]
     """What would be made, or changed: one line each."""
+    changed: Mapping[Place, str]
+    """What of it is there, but would be changed, and how."""
 
 
 def prove(
@@ -61,12 +64,15 @@ def prove(
         BrokerError: The broker cannot be asked.
     """
     there = there or There(definitions)
-    equal, different = 0, list[str]()
+    equal, different, changed = 0, list[str](), dict[Place, str]()
     for topology in topologies:
         wanted = list(adoption.wanted(topology, lambda _name, _user: None))
         seen = compare(wanted, topology.routes(), definitions.within[topology.vhost], there)
         equal += seen.equal
-        different += (f"{one.title}: {', '.join(said)}" for one, said in seen.different)
+        for one, said in seen.different:
+            how = ", ".join(said)
+            different.append(f"{one.title}: {how}")
+            changed[one.vhost, one.kind, one.name] = how
         different += (f"{one.title}: not there" for one in seen.missing)
         different += (
             f"policy {name}: not there, and made of settings"
@@ -75,7 +81,7 @@ def prove(
         different += (
             f"binding {route.source} -> {route.destination}: not there" for route in seen.unbound
         )
-    return Proven(equal=equal, different=tuple(different))
+    return Proven(equal=equal, different=tuple(different), changed=changed)
 
 
 @dataclass(frozen=True, kw_only=True)

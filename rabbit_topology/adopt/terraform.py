@@ -35,10 +35,10 @@ def as_definitions(held: Mapping[str, Any]) -> dict[str, Any]:
 
 def _resources(held: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], Mapping[str, Any]]]:
     """Yield every resource of a state, and its values."""
-    for one in held.get("resources", ()):
+    for one in held.get("resources") or ():
         for instance in one.get("instances", ()):
-            yield one, instance.get("attributes", {})
-    modules = [held.get("values", {}).get("root_module", {})]
+            yield one, instance.get("attributes") or {}
+    modules = [(held.get("values") or {}).get("root_module", {})]
     while modules:
         module = modules.pop()
         modules += module.get("child_modules", ())

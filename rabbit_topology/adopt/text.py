@@ -11,6 +11,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from rabbit_topology.config.words import printable
+
 _WIDTH = 100
 
 _PLAIN = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
@@ -25,7 +27,7 @@ def document(topology: Mapping[str, Any], comments: Iterable[str] = ()) -> str:
         topology: Mappings, lists, text, numbers, true, false and None.
         comments: Lines to begin with.
     """
-    lines = [f"# {line}".rstrip() for line in comments]
+    lines = [printable(f"# {line}".rstrip()) for line in comments]
     apart = 3 if "vhosts" in topology else 1  # so many levels are never on one line
     for key, inner in topology.items():
         if lines and isinstance(inner, dict | list):
@@ -44,7 +46,7 @@ def flow(value: Any) -> str:
             return f"[{', '.join(map(flow, value))}]"
         case str() if _PLAIN.fullmatch(value) and not _MEANING.fullmatch(value):
             return value
-    return json.dumps(value, ensure_ascii=False)
+    return printable(json.dumps(value, ensure_ascii=False))  # its escapes are YAML's as well
 
 
 def _key(name: str) -> str:

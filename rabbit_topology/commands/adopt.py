@@ -22,12 +22,13 @@ from rabbit_topology.adopt import (
     watch,
 )
 from rabbit_topology.adopt.definitions import Definitions
-from rabbit_topology.adopt.express import Expressed
+from rabbit_topology.adopt.express import Expressed, Place
 from rabbit_topology.broker.inventory import Inventory
 from rabbit_topology.broker.management import Management
 from rabbit_topology.commands import brokers
 from rabbit_topology.config import provider_settings
 from rabbit_topology.config.stack import Stack
+from rabbit_topology.config.words import printable
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.model.units import milliseconds
 
@@ -89,13 +90,10 @@ def adopt(
     else:
         had = definitions.from_file(file, str(file), vhost[0] if vhost else None)
     own_user = api.username if api else username
-    said = express.express(had, definitions.of_vhosts(had, vhost or ()), own_user)
-    if not said.topologies:
+    said, config, equal = _proven(had, vhost or (), own_user, api)
+    if config is None:
         _echo(f"nothing to manage on {had.source}; no file is written", _left(said))
         return
-    config = brokers.config(had, said)
-    config.check()
-    equal = _proven(had, config, api)
     _write(output, text.document(said.topology, _comments(had, said)))
     typer.echo(f"{output}: {equal:,} objects of {had.source}, each as it is there")
     for line in _summary(said):
@@ -151,21 +149,37 @@ def _ask(username: str) -> str:
     return str(typer.prompt(f"password of {username}", hide_input=True, err=True))
 
 
-def _proven(had: Definitions, config: Stack, api: Management | None) -> int:
-    """Return how many objects are as they are declared: all, by what `pulumi up` will look at."""
+def _proven(
+    had: Definitions, vhosts: Sequence[str], own_user: str | None, api: Management | None
+) -> tuple[Expressed, Stack | None, int]:
+    """Return what is said, as a config too, and how many objects are as it declares them.
+
+    All are, by what `pulumi up` will look at: what the config would change is left alone. The
+    config is None where there is nothing to manage.
+    """
     there = None
     if api:
         # Only here: it loads what speaks AMQP.
         from rabbit_topology.broker.access import Access
 
         there = Inventory(Access(management=api, addresses=[]))
-    seen = proof.prove(config.whole.values(), had, there)
-    if seen.different:
-        raise TopologyError(
-            "nothing was written, since the config would differ from the broker:\n"
-            + "\n".join(f"  - {line}" for line in seen.different)
-        )
-    return seen.equal
+    unequal: dict[Place, str] = {}
+    while True:
+        chosen = definitions.of_vhosts(had, vhosts)
+        said = express.express(had, chosen, own_user, unequal=unequal)
+        if not said.topologies:
+            return said, None, 0
+        config = brokers.config(had, said)
+        config.check()
+        seen = proof.prove(config.whole.values(), had, there)
+        if not seen.different:
+            return said, config, seen.equal
+        if seen.changed.keys() <= unequal.keys():
+            raise TopologyError(
+                "nothing was written, since the config would differ from the broker:\n"
+                + "\n".join(f"  - {line}" for line in seen.different)
+            )
+        unequal |= seen.changed
 
 
 def _write(file: Path, content: str) -> None:
@@ -187,7 +201,7 @@ def _comments(had: Definitions, said: Expressed) -> Iterator[str]:
 def _left(said: Expressed) -> Iterator[str]:
     for one in said.left:
         where = f" of vhost {one.vhost}" if one.vhost else ""
-        yield f"  {one.title}{where}: {one.reason}"
+        yield printable(f"  {one.title}{where}: {one.reason}")
 
 
 def _summary(said: Expressed) -> Iterator[str]:

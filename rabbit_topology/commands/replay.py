@@ -22,11 +22,10 @@ from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.management import Management
 from rabbit_topology.commands import brokers, configured, exits, files
 from rabbit_topology.commands.options import File, Live, Secrets, Stack, Vhost
-from rabbit_topology.config.words import vhost_among
+from rabbit_topology.config.words import printable, vhost_among
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.messages.replay import Job
 from rabbit_topology.messages.replay import replay as replay_all
-from rabbit_topology.observe.printable import printable
 from rabbit_topology.replays import ledger as ledgers
 from rabbit_topology.replays.destination import Target
 from rabbit_topology.replays.ledger import Ledger, Mode

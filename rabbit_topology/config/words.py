@@ -114,6 +114,15 @@ def without_secrets(value: Any) -> Any:
             return value
 
 
+def printable(text: str) -> str:
+    """Return a text with escapes in the place of what would move the cursor, or worse."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
+
+
 def show(value: object) -> str:
     """Return a value as JSON without passwords, shortened to what fits on a line."""
     text = json.dumps(without_secrets(value), ensure_ascii=False, default=str)

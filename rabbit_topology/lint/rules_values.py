@@ -74,7 +74,10 @@ def nulls(topology: Topology) -> Iterator[Problem]:
     for where, value in _arguments(topology):
         if value is None:
             yield Problem(
-                path=path(*where), value="null", rule="an argument has a value", fix="remove it"
+                path=path(*where),
+                value="null",
+                rule="null is not a value of an argument",
+                fix="remove it",
             )
 
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from rabbit_topology.config.words import printable
 from rabbit_topology.errors import Problem
 from rabbit_topology.findings import Finding, RuleInfo, Severity
 from rabbit_topology.lint.files import Located
 from rabbit_topology.lint.report import workflow_command
 from rabbit_topology.observe.drift import Drift, Report, State
 from rabbit_topology.observe.markdown import COMMENT, cell
-from rabbit_topology.observe.printable import printable
 
 _PAGE = "docs/how-to/see-and-compare.md"
 

@@ -4,7 +4,7 @@ Text in Markdown, for comments and job summaries: nothing in it is taken for any
 
 from __future__ import annotations
 
-from rabbit_topology.observe.printable import printable
+from rabbit_topology.config.words import printable
 
 COMMENT = 65_536
 """So many characters does a comment on GitHub take at most."""

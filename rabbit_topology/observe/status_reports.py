@@ -13,10 +13,9 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from rabbit_topology.config.words import show
+from rabbit_topology.config.words import printable, show
 from rabbit_topology.findings import Severity
 from rabbit_topology.observe.notices import elapsed
-from rabbit_topology.observe.printable import printable
 from rabbit_topology.observe.status import (
     ExchangeStatus,
     QueueStatus,

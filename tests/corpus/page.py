@@ -11,8 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-PAGE = Path("docs/adopted.md")
-
 _HEAD = (
     "# Brokers of others, adopted\n\n"
     "Written by `python -m tests.corpus FOLDER` from {files} definitions files that others have "
@@ -30,7 +28,7 @@ _COLUMNS = {
 }
 
 
-def write(results: Path, page: Path = PAGE) -> None:
+def write(results: Path, page: Path) -> None:
     """Write the page; of a file that was tried twice, the last result counts."""
     read = [json.loads(line) for line in results.read_text().splitlines()]
     latest = {(one["version"], one["file"]): one for one in read}

@@ -114,7 +114,7 @@ def test_a_broker_that_is_there_is_adopted_and_stays_as_it_is(adopted: Stack, vh
         "exchange numbered",
         "binding inside -[k]-> log",
         "binding by-header -[]-> kept of vhost",
-        f"vhost {vhost}-b: others keep what it says of description, tags, limits",
+        f"vhost {vhost}-b: its settings stay as they are: description, tags, limits",
     ):
         assert left in printed
 

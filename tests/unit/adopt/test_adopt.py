@@ -266,7 +266,7 @@ def test_what_plugins_make_for_clients_is_left_out(of, section, one, what):
             "bindings",
             {"source": "nobody", "destination": "orders", "destination_type": "queue"},
             "binding nobody -[]-> orders",
-            "left alone",
+            "not there",
         ),
     ],
 )
@@ -346,7 +346,7 @@ def test_a_vhost_that_is_not_there_is_refused(of):
         definitions.of_vhosts(of(SHOP), ["x"])
 
 
-_TEXT = st.text(st.characters(exclude_categories=["Cc", "Cs"]), max_size=8) | st.sampled_from(
+_TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8) | st.sampled_from(
     ["yes", "no", "on", "null", "1e3", "0o7", "1:30", "~", "", "a: b", "#x", "- a", "{a", ".5"]
 )
 _VALUES = st.recursive(

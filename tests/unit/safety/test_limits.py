@@ -33,7 +33,10 @@ class Broker:
         if vhost != "v":
             raise NotFoundError(self.endpoint, path)
         if kind in self.policies:
-            return self.policies[kind]
+            named = [one for one in self.policies[kind] if one.get("name") in rest]
+            if rest and not named:
+                raise NotFoundError(self.endpoint, path)
+            return named[0] if rest else self.policies[kind]
         if kind == "queues":
             return self.queues[rest[0]] if rest else list(self.queues.values())
         assert (kind, rest[1:]) == ("exchanges", ["bindings", "source"])
