@@ -62,7 +62,7 @@ def cut_off(broker: Broker, requests: Sequence[Request], chosen: Random) -> None
 
 
 def kill_binding(broker: Broker, vhost: str, prefix: str, *, bound: bool, seconds: float) -> None:
-    """Bind the queue ``q`` to ``topic`` by many keys, or unbind it from them, and be killed."""
+    """Bind the queue ``q`` to ``topic`` by many keys, or unbind it from all, and be killed."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", __name__, broker.endpoint, broker.hosts[0], broker.username),
@@ -72,10 +72,12 @@ def kill_binding(broker: Broker, vhost: str, prefix: str, *, bound: bool, second
         stdout=subprocess.PIPE,
     )
     with process:
-        assert process.stdout
-        assert process.stdout.readline() == b"began\n"
-        time.sleep(seconds)
-        process.kill()
+        try:
+            assert process.stdout
+            assert process.stdout.readline().startswith(b"began")
+            time.sleep(seconds)
+        finally:
+            process.kill()
     time.sleep(SETTLED_SECONDS)
 
 
@@ -83,20 +85,17 @@ def main(*arguments: str) -> None:
     endpoint, host, username, password, vhost, prefix, bound = arguments
     access = Access.connect(endpoint=endpoint, username=username, password=password, hosts=[host])
     numbers = count()
-    listed = {
-        one["routing_key"]: one for one in access.bindings("exchanges", vhost, "topic", "source")
-    }
+    there = iter(access.bindings("exchanges", vhost, "topic", "source"))
 
     def ask() -> None:
         with access.channel(vhost):
             pass
         print("began", flush=True)
-        for number in numbers:
-            key = f"{prefix}.{number}"
-            if json.loads(bound):
-                access.bind(vhost, "topic", "q", "q", key, {"x": 1})
-            elif key in listed:
-                access.unbind(vhost, listed[key])
+        if json.loads(bound):
+            for number in numbers:
+                access.bind(vhost, "topic", "q", "q", f"{prefix}.{number}", {"x": 1})
+        for binding in there:
+            access.unbind(vhost, binding)
 
     for _ in range(THREADS):
         Thread(target=ask).start()
