@@ -232,7 +232,7 @@ class Access:
 
         Numbers get the AMQP types that the management API, and so the provider, gives them. Over
         AMQP, since the broker then ends what it has begun, whoever is killed meanwhile: see
-        `safety.half_done`. By the management API where AMQP does not answer, or its node does not
+        `safety.half_done`. By the management API where AMQP cannot be used, or its node does not
         know both ends yet.
         """
         plain = long_numbers(arguments)
@@ -245,13 +245,18 @@ class Access:
 
     @contextmanager
     def _unless_unknown(self) -> Iterator[None]:
-        """Leave a block where no AMQP address answers, or what it names is not there.
+        """Leave a block where AMQP cannot be used, or what it names is not there.
 
         Or where it names what the client cannot write: numbers with a fraction.
+
+        Raises:
+            TwoBrokersError: AMQP leads to another broker than the management API.
         """
         try:
             yield
-        except (NoAmqpError, UnsupportedAMQPFieldException):
+        except TwoBrokersError:
+            raise
+        except (BrokerError, UnsupportedAMQPFieldException):
             return
         except ChannelClosedByBroker as error:
             if error.reply_code != _NOT_FOUND:

@@ -11,7 +11,9 @@ from pika.exceptions import ChannelClosedByBroker, UnsupportedAMQPFieldException
 
 from rabbit_topology.broker.access import Access, NoAmqpError
 from rabbit_topology.broker.management import Management
+from rabbit_topology.broker.marker import TwoBrokersError
 from rabbit_topology.compiler.effective import Target
+from rabbit_topology.errors import BrokerError
 from rabbit_topology.model import QueueType
 
 
@@ -107,6 +109,7 @@ def test_what_is_bound_over_amqp_is_not_bound_again(access, mocker, over_managem
     "failure",
     [
         NoAmqpError("http://mq.example:15672", "no answer"),
+        BrokerError("http://mq.example:15672", "refuses the user over AMQP"),
         ChannelClosedByBroker(404, "no exchange here yet"),
         UnsupportedAMQPFieldException([], 1.5),
     ],
@@ -116,6 +119,15 @@ def test_what_amqp_cannot_bind_the_management_api_does(access, mocker, over_mana
     access.bind(*BINDING)
     body = {"routing_key": "k", "arguments": {"x": 1}}
     over_management.assert_called_once_with("POST", "/bindings/v/e/s/q/d", body)
+
+
+def test_nothing_is_bound_on_another_broker(access, mocker, over_management):
+    ways = ("the management API", "AMQP")
+    failure = TwoBrokersError("http://mq.example:15672", ways, "v", "mend that")
+    lend(mocker, access, Channel(failure))
+    with pytest.raises(TwoBrokersError):
+        access.bind(*BINDING)
+    over_management.assert_not_called()
 
 
 def test_what_the_broker_refuses_is_not_tried_in_another_way(access, mocker, over_management):
