@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -18,7 +18,12 @@ from urllib.parse import quote, urlsplit
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
-from pika.exceptions import AMQPError, ChannelClosedByBroker, UnsupportedAMQPFieldException
+from pika.exceptions import (
+    AMQPConnectionError,
+    AMQPError,
+    ChannelClosedByBroker,
+    UnsupportedAMQPFieldException,
+)
 
 from rabbit_topology.broker import marker
 from rabbit_topology.broker.amqp import Pool, long_numbers
@@ -41,10 +46,17 @@ NEUTRAL = {"max-length": 2**40}
 
 _NOT_FOUND = 404
 
+_WITHOUT_AMQP_SECONDS = 60.0
+
 _CONNECT_SECONDS = 5.0
 
 _ABOVE_OTHERS = 1_000_000_000
 """The priority of a policy of our own: nobody writes one that is higher."""
+
+_SAME = "\\E(?#{})"
+"""What a pattern may end with that changes nothing: the end of what was quoted, and a comment."""
+
+_SAME_AS = re.compile(r"\\E\(\?#[0-9a-f]{8}\)$")
 
 _WRITING_POLICIES = Lock()
 """Held while a policy is written. Two at once, and RabbitMQ 4.0 works out what applies to a queue
@@ -78,6 +90,10 @@ class Access:
     _verdicts: dict[Address, TwoBrokersError | None] = field(default_factory=dict, repr=False)
     """By AMQP address that was proven: None, or that it leads to another broker."""
     _proving: Lock = field(default_factory=Lock, repr=False)
+    _binding: Lock = field(default_factory=Lock, repr=False)
+    """Held while something is bound over AMQP: one connection is enough."""
+    _without_amqp: dict[str, float] = field(default_factory=dict, repr=False)
+    """By vhost: until when bindings are made without AMQP, which could not be used."""
     rebinding: Lock = field(default_factory=Lock, repr=False)
     """Held while the bindings of a queue or exchange are listed and led elsewhere: hooks run side
     by side, and a binding made in between would be missed."""
@@ -235,32 +251,49 @@ class Access:
         `safety.half_done`. By the management API where AMQP cannot be used, or its node does not
         know both ends yet.
         """
-        plain = long_numbers(arguments)
-        with self._unless_unknown():
-            self._bind_over_amqp(vhost, source, kind, destination, key, plain)
+        if self._over_amqp(vhost, "bind", source, kind, destination, key, arguments):
             return
         body = {"routing_key": key, "arguments": dict(arguments)}
         ends = ("e", source, kind, destination)
         self.request_if_there("POST", "bindings", vhost, *ends, body=body)
 
-    @contextmanager
-    def _unless_unknown(self) -> Iterator[None]:
-        """Leave a block where AMQP cannot be used, or what it names is not there.
+    def _over_amqp(
+        self,
+        vhost: str,
+        what: str,
+        source: str,
+        kind: str,
+        destination: str,
+        key: str,
+        arguments: Mapping[str, Any],
+    ) -> bool:
+        """Bind or unbind over AMQP, one at a time; return whether that was done.
 
-        Or where it names what the client cannot write: numbers with a fraction.
+        Not where AMQP cannot be used, what is named is not there, or the client cannot write it:
+        numbers with a fraction.
 
         Raises:
             TwoBrokersError: AMQP leads to another broker than the management API.
         """
-        try:
-            yield
-        except TwoBrokersError:
-            raise
-        except (BrokerError, UnsupportedAMQPFieldException):
-            return
-        except ChannelClosedByBroker as error:
-            if error.reply_code != _NOT_FOUND:
+        method = f"{'queue' if kind == 'q' else 'exchange'}_{what}"
+        with self._binding:
+            if time.monotonic() < self._without_amqp.get(vhost, 0.0):
+                return False
+            try:
+                with self.channel(vhost) as channel:
+                    getattr(channel, method)(destination, source, key, long_numbers(arguments))
+            except TwoBrokersError:
                 raise
+            except BrokerError:
+                self._without_amqp[vhost] = time.monotonic() + _WITHOUT_AMQP_SECONDS
+            except (AMQPConnectionError, UnsupportedAMQPFieldException):
+                return False
+            except ChannelClosedByBroker as error:
+                if error.reply_code != _NOT_FOUND:
+                    raise
+            else:
+                return True
+        return False
 
     def copy_binding(
         self,
@@ -361,12 +394,8 @@ class Access:
         key: str,
         arguments: Mapping[str, Any],
     ) -> None:
-        """Remove what `bind` makes, if it is there and AMQP answers."""
-        with self._unless_unknown(), self.channel(vhost) as channel:
-            if kind == "q":
-                channel.queue_unbind(destination, source, key, long_numbers(arguments))
-            else:
-                channel.exchange_unbind(destination, source, key, long_numbers(arguments))
+        """Remove what `bind` makes, if it is there and AMQP can be used."""
+        self._over_amqp(vhost, "unbind", source, kind, destination, key, arguments)
 
     def policies(self, vhost: str, *, operator: bool = False) -> list[dict[str, Any]]:
         """Return all policies, or operator policies, of a vhost."""
@@ -408,7 +437,7 @@ class Access:
         kind = _policies(operator)
         with _WRITING_POLICIES:
             if not self._has_policy(kind, vhost, name, body):
-                draft = f"{body['pattern']}(?#{token_hex(4)})"
+                draft = body["pattern"] + _SAME.format(token_hex(4))
                 self.declare(kind, vhost, name, {**body, "pattern": draft})
                 self.declare(kind, vhost, name, body)
 
@@ -418,6 +447,11 @@ class Access:
         except NotFoundError:
             return False
         return all(listed.get(key) == value for key, value in body.items())
+
+    @staticmethod
+    def without_draft(policy: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a listed policy as `write_policy` was told to write it, if that was cut short."""
+        return {**policy, "pattern": _SAME_AS.sub("", policy["pattern"])}
 
     def delete_policy(self, vhost: str, name: str, *, operator: bool = False) -> bool:
         """Delete a policy, or operator policy; return whether it was there."""
@@ -429,15 +463,21 @@ class Access:
         return True
 
     def override_policy(
-        self, vhost: str, policy: str, name: str, apply_to: str, definition: Mapping[str, Any]
+        self,
+        vhost: str,
+        policy: str,
+        names: str | Collection[str],
+        apply_to: str,
+        definition: Mapping[str, Any],
     ) -> None:
-        """Make ``policy`` the one that applies to the object ``name`` and to nothing else.
+        """Make ``policy`` the one that applies to the objects ``names`` and to nothing else.
 
         Above those of others that come later as well.
         """
+        chosen = [names] if isinstance(names, str) else names
         others = [other["priority"] for other in self.policies(vhost) if other["name"] != policy]
         body = {
-            "pattern": f"^{re.escape(name)}$",
+            "pattern": "|".join(f"^{re.escape(name)}$" for name in chosen),
             "definition": dict(definition),
             "apply-to": apply_to,
             "priority": max([_ABOVE_OTHERS, *(one + 1 for one in others)]),

@@ -116,7 +116,8 @@ class Inventory:
         ):
             for one in self._get(key, vhost) or ():
                 if one["name"] and not one["name"].startswith(_PREDECLARED):
-                    yield (kind, one["name"]), one
+                    whole = one if kind == "exchange" else self.access.without_draft(one)
+                    yield (kind, one["name"]), whole
         queues = self.access.management.get(
             f"{self.access.path('queues', vhost)}?disable_stats=true"
         )

@@ -320,12 +320,13 @@ class VhostGuard:
         await self._over_amqp(self.access.unbind_over_amqp, inputs.route(old))
 
     async def _over_amqp(self, function: Callable[..., None], route: Route) -> None:
-        if half_done.binds_in_two_steps(self.access):
-            kind = "q" if route.kind == "queue" else "e"
-            ends = (route.source, kind, route.destination)
-            await self._off_loop(
-                function, self.topology.vhost, *ends, route.routing_key, route.arguments
-            )
+        def run() -> None:
+            if half_done.binds_in_two_steps(self.access):
+                kind = "q" if route.kind == "queue" else "e"
+                ends = (route.source, kind, route.destination)
+                function(self.topology.vhost, *ends, route.routing_key, route.arguments)
+
+        await self._off_loop(run)
 
     async def after_deletion(self, old: Inputs) -> None:
         """Declare at once what is replaced, so that no client is faster.

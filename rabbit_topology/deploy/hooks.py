@@ -273,8 +273,9 @@ class Hooks:
 
     async def _run_bind(self, args: pulumi.ResourceHookArgs) -> None:
         new = args.new_inputs or {}
-        guard = await self._guard(new["vhost"])
-        await guard.bind(new)
+        guard = await self._judge(new["vhost"])
+        if guard:
+            await guard.bind(new)
 
     async def _run_unbind(self, args: pulumi.ResourceHookArgs) -> None:
         old = args.old_inputs or {}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from math import inf
@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 from rabbit_topology.broker.access import Access
-from rabbit_topology.broker.management import NotFoundError
+from rabbit_topology.broker.management import NotFoundError, UnreachableError
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
 from rabbit_topology.messages.inflow import Inflow
@@ -287,8 +287,12 @@ def end_unlisted(access: Access, vhost: str, sources: Iterable[str]) -> None:
         path = _path(access, vhost, source)
         if access.exists("queues", vhost, source) and not _exists(access, path):
             value = _value(vhost, source, "", 1, 0)
-            with suppress(BrokerError):  # the broker runs no shovels at all
+            try:
                 access.management.request("PUT", path, {"value": value})
+            except UnreachableError:
+                raise
+            except BrokerError:
+                return  # it runs no shovels at all
             _stop(access, path)
 
 

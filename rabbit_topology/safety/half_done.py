@@ -25,13 +25,14 @@ Source: `rabbit_mgmt_util`, `rabbit_db_binding` and `rabbit_policy` of 4.0.5.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
-from rabbit_topology.broker.access import NEUTRAL, Access
+from rabbit_topology.broker.access import NEUTRAL, Access, LockedError, NoAmqpError
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.compiler.effective import Index, Target
-from rabbit_topology.compiler.names import PREFIX, own_name
+from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import PREDECLARED_EXCHANGES
 
@@ -41,10 +42,16 @@ BOUND_IN_ONE_STEP = frozenset({"direct", "fanout", "headers"})
 _WITHOUT_MNESIA = (4, 3)
 """From this version on topic exchanges do so as well."""
 
-_AGAIN = f"{PREFIX}policies"
-"""A policy for nothing."""
+_AGAIN = f"{PREFIX}again"
+"""What policies are called that only have the broker work out once more what applies."""
 
 _NOTHING = "(?!)"
+
+_NOTICED_SECONDS = 5.0
+"""How long a busy broker may take to notice that a run was killed, and to free its lock."""
+
+_STARTING_SECONDS = 1.0
+"""How long a vhost may take to start that is being made just now."""
 
 
 def binds_in_two_steps(access: Access) -> bool:
@@ -55,21 +62,30 @@ def binds_in_two_steps(access: Access) -> bool:
 def finish_policies(access: Access, vhost: str, report: Callable[[str], None]) -> None:
     """Have the broker apply the policies that it lists, and no others.
 
+    Not while another run is at work, which is in the middle of that. Before 4.3 no list tells which
+    operator policies apply.
+
     Raises:
         BrokerError: The broker cannot be asked, or refuses.
     """
     try:
         before = [*_misapplied(access, vhost)]
+        ours = [one["name"] for one in access.policies(vhost) if one["name"].startswith(_AGAIN)]
     except NotFoundError:
         return
-    # Before 4.3 no list says which operator policies apply.
-    is_known = access.management.version >= _WITHOUT_MNESIA
-    if not before and (is_known or not access.policies(vhost, operator=True)):
+    if not before and not ours:
         return
+    try:
+        access.lock(vhost, _NOTICED_SECONDS)
+    except LockedError:
+        return
+    except NoAmqpError:
+        pass  # nobody who cannot use AMQP is in the middle of anything
     body = {"pattern": _NOTHING, "definition": NEUTRAL, "apply-to": "queues", "priority": 0}
     access.write_policy(vhost, _AGAIN, body)
-    access.delete_policy(vhost, _AGAIN)
-    after = {*_misapplied(access, vhost)} if before else set()
+    for name in {_AGAIN, *ours}:
+        access.delete_policy(vhost, name)
+    after = {*_misapplied(access, vhost)}
     if mended := [one for one in before if one not in after]:
         report(
             f"vhost {vhost}: a run that was killed had left the broker with policies that it "
@@ -78,7 +94,7 @@ def finish_policies(access: Access, vhost: str, report: Callable[[str], None]) -
         )
 
 
-def apply_again(access: Access, vhost: str, queues: Iterable[str]) -> None:
+def apply_again(access: Access, vhost: str, queues: Collection[str]) -> None:
     """Tell queues once more what applies to them: they may not know of a policy that has gone.
 
     The broker notes for each what applies before it tells the queue, and tells it only of changes.
@@ -86,14 +102,16 @@ def apply_again(access: Access, vhost: str, queues: Iterable[str]) -> None:
     Raises:
         BrokerError: The broker cannot be asked, or refuses.
     """
-    for queue in queues:
-        try:
-            row = access.management.get(access.path("queues", vhost, queue))
-        except NotFoundError:
-            continue
-        definition = access.applied(vhost, QueueState(row).target) or NEUTRAL
-        policy = own_name("again", queue)
-        access.override_policy(vhost, policy, queue, "queues", definition)
+    live = access.live(vhost)
+    by_policy: dict[str, list[str]] = {}
+    for row in _list(access, "queues", vhost):
+        if row["name"] in queues:
+            # What the broker itself says: not every pattern can be read here.
+            by_policy.setdefault(row.get("policy") or "", []).append(row["name"])
+    for number, (name, those) in enumerate(by_policy.items()):
+        definition = live[name].definition if name in live else NEUTRAL
+        policy = f"{_AGAIN}.{number}"
+        access.override_policy(vhost, policy, those, "queues", definition)
         access.delete_policy(vhost, policy)
 
 
@@ -104,17 +122,39 @@ def remove_vhost(access: Access, vhost: str, report: Callable[[str], None]) -> N
         BrokerError: The broker cannot be asked, or refuses.
     """
     try:
-        state = access.management.get(access.path("vhosts", vhost)).get("cluster_state", {})
-        exchanges = {one["name"] for one in _list(access, "exchanges", vhost)}
-        queues = _list(access, "queues", vhost)
+        whole = _is_whole(access, vhost)
+        if not whole and not _holds_anything(access, vhost):
+            time.sleep(_STARTING_SECONDS)
+            whole = _is_whole(access, vhost)
     except NotFoundError:
         return
-    own = {"", *PREDECLARED_EXCHANGES}
-    is_whole = own <= exchanges and (not state or "running" in state.values())
-    if is_whole or queues or any(not one.startswith("amq.") for one in exchanges - own):
+    if whole or _holds_anything(access, vhost):
         return
     report(f"vhost {vhost}: deleting it, since a run that was killed left it half made, and empty")
     access.request_if_there("DELETE", "vhosts", vhost)
+
+
+def _is_whole(access: Access, vhost: str) -> bool:
+    state = access.management.get(access.path("vhosts", vhost)).get("cluster_state", {})
+    exchanges = {one["name"] for one in _list(access, "exchanges", vhost)}
+    return exchanges >= {"", *PREDECLARED_EXCHANGES} and (not state or "running" in state.values())
+
+
+def _holds_anything(access: Access, vhost: str) -> bool:
+    """Return whether a vhost has anything but its own exchanges and the run's own permissions."""
+    get = access.management.get
+    others = [
+        one["user"]
+        for one in get(f"{access.path('vhosts', vhost)}/permissions")
+        if one["user"] != access.management.username
+    ]
+    exchanges = [one["name"] for one in _list(access, "exchanges", vhost)]
+    return (
+        any(name and not name.startswith("amq.") for name in exchanges)
+        or bool(others or _list(access, "queues", vhost))
+        or bool(access.policies(vhost) or access.policies(vhost, operator=True))
+        or any(one["vhost"] == vhost for one in get("/parameters"))
+    )
 
 
 def _misapplied(access: Access, vhost: str) -> Iterator[str]:

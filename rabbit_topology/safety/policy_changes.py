@@ -96,7 +96,7 @@ class PolicyChanges:
             was_there = self.access.delete_policy(vhost, old["name"], operator=operator)
             # If not, a run may have been killed while it was deleted.
             if not was_there and old["policy"]["applyTo"] != "exchanges":
-                left = limits.leaving(self.access, vhost, old["policy"], None)
+                left = {*limits.leaving(self.access, vhost, old["policy"], None)}
                 half_done.apply_again(self.access, vhost, left)
 
     def stand_in(self, old: Inputs, *, operator: bool) -> None:

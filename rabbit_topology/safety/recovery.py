@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from rabbit_topology.broker import marker
 from rabbit_topology.broker.access import Access
@@ -94,12 +95,14 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
             continue
         report(f"queue {name}: completing what an earlier run began")
         shovel.end_unlisted(access, vhost, (name, taken.drained, taken.holding, taken.kept))
-        half_done.apply_again(access, vhost, [name])
         wanted = name in topology.queues
         for helper in (taken.holding, taken.drained, taken.kept):
             _delete_half_declared(access, vhost, helper, report)
         if wanted and taken.is_held():
             _delete_half_declared(access, vhost, name, report, taken)
+        with suppress(NoLeaderError):
+            if BrokerQueue(access, vhost, name).read():
+                half_done.apply_again(access, vhost, {name})
         missing = not access.exists("queues", vhost, name)
         if missing:
             taken.rescue()

@@ -7,10 +7,14 @@ from __future__ import annotations
 from contextlib import nullcontext
 
 import pytest
-from pika.exceptions import ChannelClosedByBroker, UnsupportedAMQPFieldException
+from pika.exceptions import (
+    ChannelClosedByBroker,
+    StreamLostError,
+    UnsupportedAMQPFieldException,
+)
 
 from rabbit_topology.broker.access import Access, NoAmqpError
-from rabbit_topology.broker.management import Management
+from rabbit_topology.broker.management import Management, NotFoundError
 from rabbit_topology.broker.marker import TwoBrokersError
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.errors import BrokerError
@@ -111,6 +115,7 @@ def test_what_is_bound_over_amqp_is_not_bound_again(access, mocker, over_managem
         NoAmqpError("http://mq.example:15672", "no answer"),
         BrokerError("http://mq.example:15672", "refuses the user over AMQP"),
         ChannelClosedByBroker(404, "no exchange here yet"),
+        StreamLostError("the node stops"),
         UnsupportedAMQPFieldException([], 1.5),
     ],
 )
@@ -119,6 +124,38 @@ def test_what_amqp_cannot_bind_the_management_api_does(access, mocker, over_mana
     access.bind(*BINDING)
     body = {"routing_key": "k", "arguments": {"x": 1}}
     over_management.assert_called_once_with("POST", "/bindings/v/e/s/q/d", body)
+
+
+def test_where_amqp_does_not_answer_it_is_not_asked_for_each_binding(
+    access, mocker, over_management
+):
+    channel = Channel(NoAmqpError("http://mq.example:15672", "no answer"))
+    lend(mocker, access, channel)
+    access.bind(*BINDING)
+    channel.failure = None
+    access.bind(*BINDING)
+    assert channel.asked == []
+    assert over_management.call_count == 2
+
+
+@pytest.mark.parametrize("pattern", ["^a$", r"^\Qa.b", r"^\Qa\E$", ""])
+def test_a_policy_is_written_in_two_steps_that_mean_the_same(
+    access, mocker, over_management, pattern
+):
+    body = {"pattern": pattern, "definition": {"expires": 5}, "apply-to": "queues", "priority": 0}
+    mocker.patch.object(Management, "get", side_effect=NotFoundError("http://mq.example:15672", ""))
+    access.write_policy("v", "p", body)
+    draft, whole = (call.args[2] for call in over_management.call_args_list)
+    assert whole == body
+    assert draft != body
+    assert access.without_draft({"name": "p", **draft}) == {"name": "p", **body}
+
+
+def test_a_policy_that_is_there_is_not_written(access, mocker, over_management):
+    body = {"pattern": "^a$", "definition": {}, "apply-to": "queues", "priority": 0}
+    mocker.patch.object(Management, "get", return_value={"name": "p", "vhost": "v", **body})
+    access.write_policy("v", "p", body)
+    over_management.assert_not_called()
 
 
 def test_nothing_is_bound_on_another_broker(access, mocker, over_management):
