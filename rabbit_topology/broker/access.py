@@ -53,10 +53,8 @@ _CONNECT_SECONDS = 5.0
 _ABOVE_OTHERS = 1_000_000_000
 """The priority of a policy of our own: nobody writes one that is higher."""
 
-_SAME = "\\E(?#{})"
-"""What a pattern may end with that changes nothing: the end of what was quoted, and a comment."""
-
-_SAME_AS = re.compile(r"\\E\(\?#[0-9a-f]{8}\)$")
+_DRAFT = re.compile(r"\(\?#[0-9a-f]{8}\)$")
+"""What the pattern of a policy that is being written ends with: a comment, so it means the same."""
 
 _WRITING_POLICIES = Lock()
 """Held while a policy is written. Two at once, and RabbitMQ 4.0 works out what applies to a queue
@@ -437,7 +435,7 @@ class Access:
         kind = _policies(operator)
         with _WRITING_POLICIES:
             if not self._has_policy(kind, vhost, name, body):
-                draft = body["pattern"] + _SAME.format(token_hex(4))
+                draft = f"{body['pattern']}{_end(body['pattern'])}(?#{token_hex(4)})"
                 self.declare(kind, vhost, name, {**body, "pattern": draft})
                 self.declare(kind, vhost, name, body)
 
@@ -451,7 +449,10 @@ class Access:
     @staticmethod
     def without_draft(policy: Mapping[str, Any]) -> dict[str, Any]:
         """Return a listed policy as `write_policy` was told to write it, if that was cut short."""
-        return {**policy, "pattern": _SAME_AS.sub("", policy["pattern"])}
+        pattern = _DRAFT.sub("", policy["pattern"])
+        if pattern != policy["pattern"]:
+            pattern = pattern.removesuffix(_end(pattern))
+        return {**policy, "pattern": pattern}
 
     def delete_policy(self, vhost: str, name: str, *, operator: bool = False) -> bool:
         """Delete a policy, or operator policy; return whether it was there."""
@@ -663,6 +664,11 @@ class Access:
             stack_timeout=_CONNECT_SECONDS * 2,
             client_properties={"connection_name": "rabbit-topology"},
         )
+
+
+def _end(pattern: str) -> str:
+    r"""Return what ends a quotation that a pattern may have begun, as in ``^\Qa.b``."""
+    return r"\E" if r"\Q" in pattern else ""
 
 
 def _policies(operator: bool) -> str:
