@@ -48,6 +48,9 @@ _NOT_FOUND = 404
 
 _WITHOUT_AMQP_SECONDS = 60.0
 
+NOTICED_SECONDS = 5.0
+"""How long a busy broker may take to notice that a run was killed, and to free its lock."""
+
 _CONNECT_SECONDS = 5.0
 
 _ABOVE_OTHERS = 1_000_000_000
@@ -205,6 +208,17 @@ class Access:
         except NotFoundError:
             return False
         return True
+
+    def rows(self, kind: str, vhost: str) -> list[dict[str, Any]]:
+        """Return all queues or exchanges of a vhost, as they are now: statistics may be old.
+
+        Raises:
+            NotFoundError: There is no such vhost.
+        """
+        listed: list[dict[str, Any]] = self.management.get(
+            f"{self.path(kind, vhost)}?disable_stats=true"
+        )
+        return listed
 
     def declare(self, kind: str, vhost: str, name: str, declaration: Mapping[str, Any]) -> None:
         """Declare a queue or exchange; nothing happens if it is there as ``declaration`` says."""

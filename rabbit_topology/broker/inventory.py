@@ -118,10 +118,7 @@ class Inventory:
                 if one["name"] and not one["name"].startswith(_PREDECLARED):
                     whole = one if kind == "exchange" else self.access.without_draft(one)
                     yield (kind, one["name"]), whole
-        queues = self.access.management.get(
-            f"{self.access.path('queues', vhost)}?disable_stats=true"
-        )
-        for one in queues:
+        for one in self.access.rows("queues", vhost):
             if not one.get("exclusive"):  # such a queue goes with its connection
                 yield ("queue", one["name"]), typed(one)
         for one in self.access.management.get("/parameters"):

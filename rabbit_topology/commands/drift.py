@@ -137,12 +137,12 @@ def _write(report: Report, config: Configured, form: Form) -> None:
             for state, line in drift_reports.text(report):
                 out.print(line, style=_STYLES[state], markup=False)
         case Form.JSON:
-            _echo(drift_reports.as_json(report))
+            files.print_json(drift_reports.as_json(report))
         case Form.MARKDOWN:
             typer.echo(drift_reports.markdown(report, config.name), nl=False)
         case Form.SARIF:
             catalogue = [*drift_reports.RULES.values()]
-            _echo(lint_report.as_sarif(_located(report, config), catalogue))
+            files.print_json(lint_report.as_sarif(_located(report, config), catalogue))
         case Form.GITHUB:
             for line in drift_reports.workflow_commands(_located(report, config)):
                 typer.echo(line)
@@ -152,7 +152,3 @@ def _write(report: Report, config: Configured, form: Form) -> None:
 def _located(report: Report, config: Configured) -> list[lint_files.Located]:
     name = files.name_of(config.file)
     return lint_files.locate(config.file, name, drift_reports.findings(report))
-
-
-def _echo(document: object) -> None:
-    typer.echo(files.as_json(document), nl=False)

@@ -32,6 +32,11 @@ def as_json(document: object) -> str:
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
+def print_json(document: object) -> None:
+    """Print a document for programs: not through a console, which would colour and wrap it."""
+    write(as_json(document), None)
+
+
 def name_of(file: Path) -> str:
     """Return how a file is named where somebody reads it: from the working directory on."""
     here = Path.cwd()

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rabbit_topology.commands import brokers
-from rabbit_topology.commands.files import as_json, name_of
+from rabbit_topology.commands.files import name_of, print_json
 from rabbit_topology.commands.options import Live
 from rabbit_topology.config import base
 from rabbit_topology.findings import Severity
@@ -80,9 +80,9 @@ def lint(
     located = [one for file in chosen for one in _check(file)]
     match format_:
         case Format.JSON:
-            _write(report.as_json(located))
+            print_json(report.as_json(located))
         case Format.SARIF:
-            _write(report.as_sarif(located, CATALOGUE))
+            print_json(report.as_sarif(located, CATALOGUE))
         case Format.GITHUB:
             for line in report.as_annotations(located):
                 typer.echo(line)
@@ -103,18 +103,13 @@ _STYLES = {Severity.ERROR: "red", Severity.WARNING: "yellow", Severity.NOTE: "no
 def _show_rules(format_: Format) -> None:
     if format_ is not Format.TEXT:
         shown = ("name", "severity", "reason", "page", "silenceable")
-        _write([{key: getattr(named, key) for key in shown} for named in CATALOGUE])
+        print_json([{key: getattr(named, key) for key in shown} for named in CATALOGUE])
         return
     table = Table("rule", "severity", "why", "read")
     for named in CATALOGUE:
         silent = "" if named.silenceable else ", always"
         table.add_row(named.name, f"{named.severity}{silent}", named.reason, named.page)
     _out.print(table, markup=False)
-
-
-def _write(document: object) -> None:
-    # Not through the console, which would colour and wrap it.
-    typer.echo(as_json(document), nl=False)
 
 
 def _check(file: Path) -> list[lint_files.Located]:

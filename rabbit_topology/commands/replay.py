@@ -200,7 +200,7 @@ def _write(ledger: Ledger, peeked: list[Peeked], form: Form) -> None:
         document = ledgers.as_json(ledger)
         if ledger.mode is Mode.PEEK:
             document["messages"] = [one.as_json() for one in peeked]
-        typer.echo(files.as_json(document), nl=False)
+        files.print_json(document)
         return
     _print(ledgers.text(ledger))
 

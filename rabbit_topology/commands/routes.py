@@ -150,7 +150,7 @@ def _time(written: str) -> int:
 
 def _answer(form: Form, document: object, shown: str) -> None:
     if form is Form.JSON:
-        typer.echo(files.as_json(document), nl=False)
+        files.print_json(document)
     else:
         typer.echo(shown)
 

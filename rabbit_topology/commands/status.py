@@ -56,7 +56,7 @@ def status(
         return
     asked = ask()
     if as_json:
-        typer.echo(files.as_json(status_reports.as_json(asked)), nl=False)
+        files.print_json(status_reports.as_json(asked))
     else:
         console = _console()
         console.print(status_reports.text(asked, console, every=every))

@@ -40,6 +40,11 @@ class DeadLetters(NamedTuple):
             return None
         return cls(exchange, key if isinstance(key, str) else None)
 
+    @property
+    def queue(self) -> str | None:
+        """The queue that they reach by its name, None if they go to an exchange."""
+        return None if self.exchange else self.routing_key
+
 
 @dataclass(frozen=True, kw_only=True)
 class Graph:
@@ -126,8 +131,8 @@ class _Search:
                 if name not in self.queues and target is not None:
                     if target.exchange:
                         exchanges.append(target.exchange)
-                    elif target.routing_key and target.routing_key not in self.may_go:
-                        queues.append(target.routing_key)
+                    elif target.queue and target.queue not in self.may_go:
+                        queues.append(target.queue)
                 self.queues.add(name)
                 continue
             exchange = exchanges.pop()

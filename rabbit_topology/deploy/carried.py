@@ -15,7 +15,7 @@ import pulumi
 from rabbit_topology.compiler import retained
 from rabbit_topology.compiler.names import route_key
 from rabbit_topology.deploy.hooks import Hooks
-from rabbit_topology.model import PREDECLARED_EXCHANGES, OnDelete, Route, Topology
+from rabbit_topology.model import OnDelete, Route, Topology
 from rabbit_topology.safety import half_done
 
 
@@ -101,7 +101,7 @@ class Carried:
             before = hooks.retained_binding
         elif route.kind == "queue" and self._on_delete(route.destination) is OnDelete.REFUSE:
             before = hooks.binding
-        if self._type(route.source) in half_done.BOUND_IN_ONE_STEP:
+        if self.topology.exchange_type(route.source) in half_done.BOUND_IN_ONE_STEP:
             return pulumi.ResourceHookBinding(before_delete=[before], after_create=[hooks.after])
         removed = [] if before is hooks.retained_binding else [hooks.unbind]
         return pulumi.ResourceHookBinding(
@@ -109,11 +109,6 @@ class Carried:
             before_delete=[before, *removed],
             after_create=[hooks.after],
         )
-
-    def _type(self, exchange: str) -> str | None:
-        """Return an exchange's type, None if others have made it."""
-        own = self.topology.exchanges.get(exchange)
-        return own.type if own else PREDECLARED_EXCHANGES.get(exchange)
 
     def _on_delete(self, queue: str) -> OnDelete:
         return retained.on_delete(self.topology, self.kept, queue)

@@ -169,17 +169,17 @@ class Topology(pulumi.ComponentResource):
         Raises:
             pulumi.RunError: The broker cannot be asked.
         """
-        found = [*formers.find(self._record.users(), self._name, self._args.topologies)]
-        if not found:
-            return found
+        former = [*formers.find(self._record.users(), self._name, self._args.topologies)]
+        if not former:
+            return []
         dry = pulumi.runtime.is_dry_run()
         count = partial(formers.connections_of, reached) if isinstance(reached, Access) else None
         try:
-            return formers.staying(found, count, is_preview=dry, report=pulumi.info)
+            return formers.staying(former, count, is_preview=dry, report=pulumi.info)
         except UnreachableError as error:
             if not dry:
                 raise pulumi.RunError(f"{error}; nothing was changed") from None
-            return formers.staying(found, None, is_preview=dry, report=pulumi.info)
+            return formers.staying(former, None, is_preview=dry, report=pulumi.info)
         except BrokerError as error:
             raise pulumi.RunError(f"{error}; nothing was changed") from None
 

@@ -18,6 +18,7 @@ import time
 from contextlib import ExitStack
 
 from rabbit_topology.broker import transfer
+from rabbit_topology.broker.access import NOTICED_SECONDS
 from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.errors import TopologyError
 from rabbit_topology.messages import delivery_limit
@@ -29,11 +30,8 @@ from rabbit_topology.replays.ledger import Ledger, Left, Mode
 
 __all__ = ["Job", "replay"]
 
-_NOTICED_SECONDS = 5.0
-"""How long a broker may take to notice that a run was killed, and to free its lock."""
-
 _RETURNED_SECONDS = 1.0
-"""How long what a killed run had taken may take to come back after that."""
+"""How long what a killed run had taken may take to come back once the broker has noticed."""
 
 
 def replay(job: Job) -> Ledger:
@@ -48,7 +46,7 @@ def replay(job: Job) -> Ledger:
     """
     access, vhost = job.access, job.vhost
     state = _state(job)
-    access.lock(vhost, _NOTICED_SECONDS)
+    access.lock(vhost, NOTICED_SECONDS)
     ledger = Ledger(queue=job.queue, mode=job.request.mode)
     with ExitStack() as stack:
         taking = stack.enter_context(delivery_limit.lifted(access, vhost, state))

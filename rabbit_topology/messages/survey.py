@@ -76,7 +76,7 @@ def dead_lettering(access: Access, vhost: str, exchange: str) -> Iterator[tuple[
     No key means that messages keep theirs.
     """
     rules = access.rules(vhost)
-    for row in access.management.get(f"{access.path('queues', vhost)}?disable_stats=true"):
+    for row in access.rows("queues", vhost):
         state = QueueState(row)
         ways = {
             outcome.get(TARGET_KEY)

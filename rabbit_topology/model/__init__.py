@@ -641,6 +641,11 @@ class Topology(_Frozen):
         """Return whether the vhost is the stack's own, and not one that is there already."""
         return self.vhost != DEFAULT_VHOST and not self.vhost_settings.exists
 
+    def exchange_type(self, name: str) -> str | None:
+        """Return the type of an exchange, None if others have made it."""
+        own = self.exchanges.get(name)
+        return own.type if own else PREDECLARED_EXCHANGES.get(name)
+
     def routes(self) -> Iterator[Route]:
         """Yield every binding as the broker will know it."""
         for binding in self.bindings:

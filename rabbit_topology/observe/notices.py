@@ -207,9 +207,9 @@ def _dead_and_unroutable(seen: Seen, use: Expected) -> tuple[set[Key], set[Key]]
         if (one := DeadLetters.of(queue.settings)) is not None
     }
     named = {
-        (vhost, name): (vhost, one.routing_key)
+        (vhost, name): (vhost, one.queue)
         for (vhost, name), one in letters.items()
-        if not one.exchange and one.routing_key is not None
+        if one.queue is not None
     }
     consumed = {(queue.vhost, queue.name) for queue in seen.queues if queue.consumers}
     consumed |= use.consumers.keys()

@@ -104,10 +104,7 @@ class ExchangeReplacement:
     def _alternates(self) -> Iterator[str]:
         """Yield the exchanges whose alternate exchange this is."""
         rules = self.access.rules(self.vhost)
-        listed = self.access.management.get(
-            f"{self.access.path('exchanges', self.vhost)}?disable_stats=true"
-        )
-        for exchange in listed:
+        for exchange in self.access.rows("exchanges", self.vhost):
             target = Target(kind="exchanges", name=exchange["name"])
             outcomes = [one.possible(target, exchange["arguments"]) for one in rules]
             if any(outcome.get(ALTERNATE) == self.name for one in outcomes for outcome in one):

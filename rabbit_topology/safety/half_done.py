@@ -27,11 +27,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any
 
-from rabbit_topology.broker.access import NEUTRAL, Access, LockedError, NoAmqpError
+from rabbit_topology.broker.access import (
+    NEUTRAL,
+    NOTICED_SECONDS,
+    Access,
+    LockedError,
+    NoAmqpError,
+)
 from rabbit_topology.broker.management import NotFoundError
-from rabbit_topology.compiler.effective import Index, Target
+from rabbit_topology.compiler.effective import Index, Live, Target
 from rabbit_topology.compiler.names import PREFIX
 from rabbit_topology.messages.state import QueueState
 from rabbit_topology.model import PREDECLARED_EXCHANGES
@@ -46,9 +51,6 @@ _AGAIN = f"{PREFIX}again"
 """What policies are called that only have the broker work out once more what applies."""
 
 _NOTHING = "(?!)"
-
-_NOTICED_SECONDS = 5.0
-"""How long a busy broker may take to notice that a run was killed, and to free its lock."""
 
 _STARTING_SECONDS = 1.0
 """How long a vhost may take to start that is being made just now."""
@@ -69,23 +71,24 @@ def finish_policies(access: Access, vhost: str, report: Callable[[str], None]) -
         BrokerError: The broker cannot be asked, or refuses.
     """
     try:
-        before = [*_misapplied(access, vhost)]
-        ours = [one["name"] for one in access.policies(vhost) if one["name"].startswith(_AGAIN)]
+        live = access.live(vhost)
+        before = [*_misapplied(access, vhost, live)]
     except NotFoundError:
         return
+    ours = [name for name in live if name.startswith(_AGAIN)]
     if not before and not ours:
         return
     try:
-        access.lock(vhost, _NOTICED_SECONDS)
+        access.lock(vhost, NOTICED_SECONDS)
     except LockedError:
         return
     except NoAmqpError:
-        pass  # nobody who cannot use AMQP is in the middle of anything
+        pass  # without AMQP there is no lock to ask for
     body = {"pattern": _NOTHING, "definition": NEUTRAL, "apply-to": "queues", "priority": 0}
     access.write_policy(vhost, _AGAIN, body)
     for name in {_AGAIN, *ours}:
         access.delete_policy(vhost, name)
-    after = {*_misapplied(access, vhost)}
+    after = {*_misapplied(access, vhost, access.live(vhost))}
     if mended := [one for one in before if one not in after]:
         report(
             f"vhost {vhost}: a run that was killed had left the broker with policies that it "
@@ -104,7 +107,7 @@ def apply_again(access: Access, vhost: str, queues: Collection[str]) -> None:
     """
     live = access.live(vhost)
     by_policy: dict[str, list[str]] = {}
-    for row in _list(access, "queues", vhost):
+    for row in access.rows("queues", vhost):
         if row["name"] in queues:
             # What the broker itself says: not every pattern can be read here.
             by_policy.setdefault(row.get("policy") or "", []).append(row["name"])
@@ -122,21 +125,24 @@ def remove_vhost(access: Access, vhost: str, report: Callable[[str], None]) -> N
         BrokerError: The broker cannot be asked, or refuses.
     """
     try:
-        whole = _is_whole(access, vhost)
-        if not whole and not _holds_anything(access, vhost):
-            time.sleep(_STARTING_SECONDS)
-            whole = _is_whole(access, vhost)
+        if _stays(access, vhost):
+            return
+        time.sleep(_STARTING_SECONDS)
+        if _stays(access, vhost):
+            return
     except NotFoundError:
-        return
-    if whole or _holds_anything(access, vhost):
         return
     report(f"vhost {vhost}: deleting it, since a run that was killed left it half made, and empty")
     access.request_if_there("DELETE", "vhosts", vhost)
 
 
+def _stays(access: Access, vhost: str) -> bool:
+    return _is_whole(access, vhost) or _holds_anything(access, vhost)
+
+
 def _is_whole(access: Access, vhost: str) -> bool:
     state = access.management.get(access.path("vhosts", vhost)).get("cluster_state", {})
-    exchanges = {one["name"] for one in _list(access, "exchanges", vhost)}
+    exchanges = {one["name"] for one in access.rows("exchanges", vhost)}
     return exchanges >= {"", *PREDECLARED_EXCHANGES} and (not state or "running" in state.values())
 
 
@@ -148,34 +154,27 @@ def _holds_anything(access: Access, vhost: str) -> bool:
         for one in get(f"{access.path('vhosts', vhost)}/permissions")
         if one["user"] != access.management.username
     ]
-    exchanges = [one["name"] for one in _list(access, "exchanges", vhost)]
+    exchanges = [one["name"] for one in access.rows("exchanges", vhost)]
     return (
         any(name and not name.startswith("amq.") for name in exchanges)
-        or bool(others or _list(access, "queues", vhost))
+        or bool(others or access.rows("queues", vhost))
         or bool(access.policies(vhost) or access.policies(vhost, operator=True))
         or any(one["vhost"] == vhost for one in get("/parameters"))
     )
 
 
-def _misapplied(access: Access, vhost: str) -> Iterator[str]:
-    """Yield what has another policy, or operator policy, than the listed ones say."""
-    policies = Index(access.live(vhost), access.like)
+def _misapplied(access: Access, vhost: str, live: Mapping[str, Live]) -> Iterator[str]:
+    """Yield what has another policy than the ``live`` ones say, or another operator policy."""
+    policies = Index(live, access.like)
     operators = Index(access.live(vhost, operator=True), access.like)
-    for row in _list(access, "exchanges", vhost):
+    for row in access.rows("exchanges", vhost):
         target = Target(kind="exchanges", name=row["name"])
         if row["name"] and (row.get("policy") or None) not in policies.applying(target):
             yield f"exchange {row['name']}"
-    for row in _list(access, "queues", vhost):
+    for row in access.rows("queues", vhost):
         target = QueueState(row).target
         operator = row.get("operator_policy") or None
         if (row.get("policy") or None) not in policies.applying(target) or (
             "operator_policy" in row and operator not in operators.applying(target)
         ):
             yield f"queue {row['name']}"
-
-
-def _list(access: Access, kind: str, vhost: str) -> list[Mapping[str, Any]]:
-    listed: list[Mapping[str, Any]] = access.management.get(
-        f"{access.path(kind, vhost)}?disable_stats=true"
-    )
-    return listed

@@ -54,7 +54,7 @@ def unbind(access: Access, vhost: str, binding_of: Route) -> None:
 
 
 def _listed(access: Access, kind: str, vhost: str) -> list[dict[str, Any]]:
-    listed = access.management.get(f"{access.path(kind, vhost)}?disable_stats=true")
+    listed = access.rows(kind, vhost)
     return [
         described
         for described in listed

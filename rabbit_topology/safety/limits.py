@@ -191,7 +191,7 @@ def leaving(
     """Yield the queues or exchanges of a vhost that a policy applies to and will no longer."""
     kind = "exchanges" if old["applyTo"] == "exchanges" else "queues"
     try:
-        listed = access.management.get(f"{access.path(kind, vhost)}?disable_stats=true")
+        listed = access.rows(kind, vhost)
     except NotFoundError:
         return
     for one in listed:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 from rabbit_topology.broker import marker
-from rabbit_topology.broker.access import Access
+from rabbit_topology.broker.access import NOTICED_SECONDS, Access
 from rabbit_topology.broker.management import NotFoundError
 from rabbit_topology.broker.marker import is_marker
 from rabbit_topology.compiler.names import PREFIX
@@ -24,9 +24,6 @@ from rabbit_topology.safety.exchange_replacement import ExchangeReplacement
 from rabbit_topology.safety.planned import Planned
 from rabbit_topology.safety.queue_replacement import QueueReplacement
 from rabbit_topology.safety.restoration import Restoration
-
-_NOTICED_SECONDS = 5.0
-"""How long a busy broker may take to notice that the run which left this was killed."""
 
 _DELETING = "exchange-delete-in-progress"
 """The broker's own parameter, by which it notes that it is deleting an exchange."""
@@ -62,7 +59,7 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
     helpers = {name for name in left if not is_marker(name)}
     if not helpers:
         return []
-    access.lock(vhost, _NOTICED_SECONDS)
+    access.lock(vhost, NOTICED_SECONDS)
     marks = {name for name in helpers if name.startswith(deletion.deleting(""))}
     helpers -= marks
     for mark in marks:

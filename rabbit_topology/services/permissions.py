@@ -15,7 +15,6 @@ import re
 from collections.abc import Iterable, Mapping
 
 from rabbit_topology.model import (
-    PREDECLARED_EXCHANGES,
     Permissions,
     Rotates,
     Service,
@@ -122,9 +121,7 @@ def topic_permissions(topology: Topology, service: Service) -> Mapping[str, Topi
 
 def is_topic(topology: Topology, exchange: str) -> bool:
     """Return whether the broker looks at routing keys when a service publishes to an exchange."""
-    declared = topology.exchanges.get(exchange)
-    kind = declared.type if declared else PREDECLARED_EXCHANGES.get(exchange)
-    return kind == "topic"
+    return topology.exchange_type(exchange) == "topic"
 
 
 def declares(service: Service, name: str) -> bool:

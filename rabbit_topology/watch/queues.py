@@ -178,11 +178,7 @@ def _owners(network: Network, whose: _Services) -> _Owners:
         if (one := DeadLetters.of(settings)) is not None
     }
     exchanges = {name: one.exchange for name, one in letters.items() if one.exchange}
-    named = {
-        name: one.routing_key
-        for name, one in letters.items()
-        if not one.exchange and one.routing_key is not None
-    }
+    named = {name: one.queue for name, one in letters.items() if one.queue is not None}
     alternates = context.alternates
     dead, unroutable = purposes.sources(exchanges.values(), alternates.items(), into["exchange"])
     bound: dict[str, set[str]] = {}
