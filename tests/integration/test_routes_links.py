@@ -1,8 +1,8 @@
 """
 What the analysis says of messages over shovels and federation is what the brokers do with them.
 
-`LINKS_TOPOLOGIES=50 pytest -s tests/integration/test_routes_links.py` is a longer run;
-`ROUTES_SEED=5` begins with that seed.
+`LINKS_TOPOLOGIES=50 LINKS_MESSAGES=400 pytest -s tests/integration/test_routes_links.py` is a
+longer run: 400 messages into each of 50 topologies. `ROUTES_SEED=5` begins with that seed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from toolchain.broker import Broker
 TOPOLOGIES = int(os.environ.get("LINKS_TOPOLOGIES", "4"))
 """On each version."""
 FIRST_SEED = int(os.environ.get("ROUTES_SEED", "0"))
-PER_TOPOLOGY = 20
+PER_TOPOLOGY = int(os.environ.get("LINKS_MESSAGES", "20"))
 STILL_SECONDS = 1.5
 """Nothing has moved for so long: links have brought all that they take."""
 PATIENCE_SECONDS = 60
