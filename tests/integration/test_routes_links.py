@@ -54,11 +54,14 @@ def test_messages_go_over_links_as_the_analysis_says(broker: Broker) -> None:
         networks = _networks(config, broker)
         with deployed(broker, config, networks):
             published = []
-            for number in range(PER_TOPOLOGY):
+            for _ in range(PER_TOPOLOGY):
                 vhost = random.choice([*networks])
                 one = random_routes.message(random, config["vhosts"][vhost])
-                _send(broker, vhost, one, number)
-                published.append(publish(networks[vhost], **one))
+                message = publish(networks[vhost], **one)
+                if _stops_a_link(message):
+                    continue
+                _send(broker, vhost, one, len(published))
+                published.append(message)
             expected = [arrivals(one) for one in published]
             there = _settled(broker, networks, expected)
             for number, (one, queues) in enumerate(zip(published, expected, strict=True)):
@@ -106,6 +109,15 @@ def _may_differ(networks: Mapping[str, Network]) -> bool:
             targets.update(*[onward[name] for name in targets])
     goes_round = any(name in targets for name, targets in onward.items())
     return goes_round or any(link.doubt or not link.is_followed for link in every)
+
+
+def _stops_a_link(published: Publication) -> bool:
+    """Return whether a link publishes a message to an exchange that nobody has declared.
+
+    The analysis does not know what others declare. Here nobody does, and the link stops there.
+    """
+    onward = [passage.onward for passage in published.passages if passage.onward]
+    return any(one.routed.unknown or _stops_a_link(one) for one in onward)
 
 
 def arrivals(published: Publication) -> Queues:
@@ -184,6 +196,7 @@ def deployed(
             _link(api, quote(name, safe=""), vhost)
         for name in config["vhosts"]:
             wait_for(partial(_run, api, quote(name, safe=""), config["vhosts"][name]), "links run")
+        _wait_until_bound(api)
         yield
 
 
@@ -198,6 +211,16 @@ def _link(api: Management, here: str, vhost: Mapping[str, Any]) -> None:
     for name, policy in vhost.get("policies", {}).items():
         value = {key.replace("_", "-"): given for key, given in policy.items()}
         api.request("PUT", f"/policies/{here}/{name}", value)
+
+
+def _wait_until_bound(api: Management) -> None:
+    """Wait until federation has bound what it takes: it says that it runs a little earlier."""
+    before, since = None, time.monotonic()
+    while time.monotonic() - since < STILL_SECONDS:
+        bound = sorted(str(sorted(one.items())) for one in api.get("/bindings"))
+        if bound != before:
+            before, since = bound, time.monotonic()
+        time.sleep(0.1)
 
 
 _BROKERS = {
