@@ -12,6 +12,8 @@ Patterns that are one key long, spelled out: exchanges, queues and bindings like
 - `delays` on an exchange: exchange and queue `<exchange>.delay.<delay>`; what expires in the queue
   goes to the exchange with the routing key that it was published with.
 - `super_streams`: an exchange, and a stream for each partition.
+- `renamed_from` on an exchange: an exchange of the former name, bound to it so that it gets all.
+  Queues of the other patterns here have the former name in theirs, and take over from that.
 
 Source: "Dead Letter Exchanges", "Time-To-Live and Expiration", "Alternate Exchanges", "Super
 Streams", RabbitMQ documentation.
@@ -19,12 +21,14 @@ Streams", RabbitMQ documentation.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
 from rabbit_topology.model import (
+    NO_DELIVERY_LIMIT,
     Binding,
     DeadLetter,
     DeadLetterStrategy,
@@ -49,10 +53,13 @@ class Parts:
     queues: dict[str, Queue] = field(default_factory=dict)
     bindings: list[Binding] = field(default_factory=list)
 
-    def pair(self, name: str, queue: Queue) -> None:
-        """Add a queue, and a fanout exchange of the same name that leads into it."""
-        self.exchanges[name] = Exchange(type="fanout")
-        self.queues[name] = queue
+    def pair(self, name: str, queue: Queue, former: str | None = None) -> None:
+        """Add a queue, and a fanout exchange of the same name that leads into it.
+
+        ``former`` is the name that both had before.
+        """
+        self.exchanges[name] = Exchange(type="fanout", renamed_from=former)
+        self.queues[name] = _copy(queue, renamed_from=former)
         self.bindings.append(Binding(source=name, queue=name))
 
 
@@ -63,13 +70,14 @@ def additions(topology: Topology) -> Parts:
         if queue.retry:
             _retry(parts, name, queue, queue.retry.delays)
         elif queue.dead_letter and queue.dead_letter.exchange is None:
-            parts.pair(f"{name}.dead-letter", _like(queue))
+            parts.pair(f"{name}.dead-letter", _end(queue), _former(queue, ".dead-letter"))
     for name, exchange in topology.exchanges.items():
         if exchange.unroutable:
-            parts.pair(f"{name}.unroutable", Queue())
+            parts.pair(f"{name}.unroutable", _end(Queue()), _former(exchange, ".unroutable"))
         for delay in dict.fromkeys(exchange.delays):
             waiting = {"message_ttl": delay, **_dead_letters(Queue(), DeadLetter(exchange=name))}
-            parts.pair(f"{name}.delay.{duration_text(delay)}", _copy(Queue(), **waiting))
+            end = f".delay.{duration_text(delay)}"
+            parts.pair(f"{name}{end}", _copy(Queue(), **waiting), _former(exchange, end))
     for name, stream in topology.super_streams.items():
         parts.exchanges[name] = Exchange()
         partition = Queue(
@@ -86,6 +94,7 @@ def additions(topology: Topology) -> Parts:
                     arguments={"x-stream-partition-order": number},
                 )
             )
+    _former_exchanges(parts, topology)
     return parts
 
 
@@ -93,8 +102,7 @@ def expand(topology: Topology) -> Topology:
     """Return the topology with its patterns spelled out; what is declared twice stays as it is."""
     parts = additions(topology)
     exchanges = {
-        name: _copy(exchange, alternate=f"{name}.unroutable") if exchange.unroutable else exchange
-        for name, exchange in topology.exchanges.items()
+        name: _with_alternate(name, exchange) for name, exchange in topology.exchanges.items()
     }
     queues = {name: _with_dead_letters(name, queue) for name, queue in topology.queues.items()}
     return topology.model_copy(
@@ -106,9 +114,52 @@ def expand(topology: Topology) -> Topology:
     )
 
 
+def _former_exchanges(parts: Parts, topology: Topology) -> None:
+    """Add an exchange of the former name of each that was renamed, which leads to it."""
+    sources: dict[str, list[str]] = {}
+    for binding in (*topology.bindings, *parts.bindings):
+        for route in binding.routes():
+            sources.setdefault(route.source, []).append(route.routing_key)
+    for name, exchange in [*topology.exchanges.items(), *parts.exchanges.items()]:
+        former = exchange.renamed_from
+        if former is None:
+            continue
+        alike = _with_alternate(name, exchange)
+        parts.exchanges[former] = _copy(alike, renamed_from=None, unroutable=False, delays=())
+        parts.bindings += [
+            Binding(source=former, exchange=name, routing_key=key, arguments=arguments)
+            for key, arguments in match_all(exchange.type, sources.get(name, ()))
+        ]
+
+
+def match_all(type_: str, keys: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    """Return bindings that together take every message that one with ``keys`` takes.
+
+    Each by its routing key and arguments, from an exchange of one of the broker's own types.
+    """
+    match type_:
+        case "fanout":
+            return [("", {})]
+        case "topic":
+            return [("#", {})]
+        case "headers":
+            return [("", {"x-match": "all"})]
+        case _:
+            return [(key, {}) for key in sorted(set(keys))]
+
+
+def _with_alternate(name: str, exchange: Exchange) -> Exchange:
+    return _copy(exchange, alternate=f"{name}.unroutable") if exchange.unroutable else exchange
+
+
+def _former(renamed: Queue | Exchange, end: str) -> str | None:
+    """Return what a part of a pattern was called before."""
+    return renamed.renamed_from and f"{renamed.renamed_from}{end}"
+
+
 def _retry(parts: Parts, name: str, queue: Queue, delays: tuple[int, ...]) -> None:
     retry, parked = f"{name}.retry", f"{name}.parking-lot"
-    parts.queues[parked] = _like(queue)
+    parts.queues[parked] = _copy(_end(queue), renamed_from=_former(queue, ".parking-lot"))
     parts.exchanges[retry] = Exchange(type="headers", alternate=f"{retry}.step")
     for reason in _NOT_REJECTED:
         matched = {"x-match": "all-with-x", "x-last-death-reason": reason}
@@ -119,9 +170,14 @@ def _retry(parts: Parts, name: str, queue: Queue, delays: tuple[int, ...]) -> No
     for number, delay in enumerate(delays, start=1):
         step = f"{retry}.{number}"
         then = DeadLetter(exchange=f"{retry}.back", routing_key=f"{retry}.{number + 1}")
-        waiting = _copy(_like(queue), message_ttl=delay, **_dead_letters(queue, then))
+        waiting = _copy(
+            _like(queue),
+            message_ttl=delay,
+            renamed_from=_former(queue, f".retry.{number}"),
+            **_dead_letters(queue, then),
+        )
         if number == 1:
-            parts.pair(step, waiting)
+            parts.pair(step, waiting, waiting.renamed_from)
         else:
             parts.queues[step] = waiting
             parts.bindings.append(Binding(source=f"{retry}.step", queue=step, routing_key=step))
@@ -161,6 +217,12 @@ def _like(queue: Queue) -> Queue:
     kind = queue.type if queue.type is QueueType.CLASSIC else QueueType.QUORUM
     retained = queue.on_delete is OnDelete.RETAIN
     return Queue(type=kind, on_delete=queue.on_delete if retained else OnDelete.REFUSE)
+
+
+def _end(queue: Queue) -> Queue:
+    """Return one that nothing leads on from: however often a message is given back, it stays."""
+    like = _like(queue)
+    return _copy(like, delivery_limit=NO_DELIVERY_LIMIT) if like.type is QueueType.QUORUM else like
 
 
 _Model = TypeVar("_Model", bound=BaseModel)

@@ -85,8 +85,10 @@ class Carried:
             OnDelete.RETAIN: hooks.retained_queue,
             OnDelete.DISCARD: hooks.discarded_queue,
         }
-        on_delete = OnDelete.RETAIN if hooks.stays else self.topology.queues[name].on_delete
+        queue = self.topology.queues[name]
+        on_delete = OnDelete.RETAIN if hooks.stays else queue.on_delete
         return pulumi.ResourceHookBinding(
+            before_create=[hooks.renamed_queue] if queue.renamed_from else None,
             before_delete=[before[on_delete]],
             after_delete=[hooks.after_deletion],
             after_create=[hooks.after],

@@ -26,7 +26,7 @@ from rabbit_topology.deploy import formers, inputs
 from rabbit_topology.deploy.carried import Carried
 from rabbit_topology.deploy.children import Children
 from rabbit_topology.deploy.hooks import Hooks
-from rabbit_topology.errors import BrokerError
+from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.messages import survey
 from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.model import (
@@ -78,6 +78,8 @@ class VhostGuard:
     """The vhost is being replaced, and it was looked whether anything in it is in use."""
     _replaced: set[str] = field(default_factory=set)
     """What is being replaced, by kind and name."""
+    _renamed: dict[str, str] = field(default_factory=dict)
+    """The queues that take over from another one in this run, and the name of that."""
     _diverted: dict[str, set[str]] = field(default_factory=dict)
     """By kind and name of a destination: its bindings that are gone, and not yet made again."""
     _turns: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
@@ -153,10 +155,12 @@ class VhostGuard:
         return self._of_exchange(name) if kind == "exchange" else self._of_queue(name)
 
     def _of_queue(self, name: str) -> QueueReplacement:
+        former = self._renamed.get(name)
         return QueueReplacement(
             access=self.access,
             vhost=self.topology.vhost,
-            name=name,
+            name=former or name,
+            successor=name if former else "",
             new=self.topology.queues[name],
             report=self.run.report,
             by_name=self.run.settings.published_by_name,
@@ -246,12 +250,45 @@ class VhostGuard:
         else:
             await self._off_loop(self.deletions.check, old["name"], reason)
 
+    async def before_renamed_queue(self, new: Inputs) -> None:
+        """Take over what a queue holds that had another name, before it is made by its new one."""
+        name = new["name"]
+        former = self.topology.queues[name].renamed_from
+        if former is None:
+            return
+        self._renamed[name] = former
+        replacement = self._of_queue(name)
+        held = await self._off_loop(self._queue(former).quick)
+        if held is None and not await self._off_loop(replacement.has_stand_in):
+            del self._renamed[name]
+            return
+        self._check_is_ours(former)
+        said = f"queue {former} is renamed to {name}"
+        if not self.run.is_preview:
+            self.run.report(said)
+        await self._begin("queue", name, f"{said}; kept through it: {held}")
+        if self.run.is_preview:
+            del self._renamed[name]
+        else:
+            await self._off_loop(replacement.declare)
+
+    def _check_is_ours(self, queue: str) -> None:
+        """Raise, or say in a preview, that a queue would be renamed that others have made."""
+        known = self.deployed()
+        if known is None or ("queue", self.topology.vhost, queue) not in known:
+            self.run.refuse(
+                TopologyError(
+                    f"refused: queue {queue} would be renamed, and this stack has not made it. "
+                    "Declare it as it is, run `pulumi up`, and rename it after that"
+                )
+            )
+
     async def before_discarded_queue(self, old: Inputs) -> None:
         """Take over what a queue holds that is replaced; otherwise it may go with all of it."""
         name = old["name"]
         if await self._reason("queue", name) is Reason.REPLACED:
             await self._replace_queue(old)
-        elif self.run.is_preview:
+        elif self.run.is_preview and name not in self.topology.successors:
             lost = await self._off_loop(self._queue(name).quick)
             if lost and lost.in_use:
                 self.run.report(
@@ -277,7 +314,7 @@ class VhostGuard:
     async def before_binding(self, old: Inputs) -> None:
         """Refuse if the queue goes with the binding and is in use."""
         name = old["destination"]
-        if name in self.topology.queues:
+        if name in self.topology.queues or name in self.topology.successors:
             await self.before_free_binding(old)
         elif not self.run.is_preview:
             # Its queue goes with it: refused here, nothing is unbound from a queue that stays.
@@ -289,6 +326,8 @@ class VhostGuard:
         route = inputs.route(old)
         if await self._reason("binding", route_key(route)) is Reason.REPLACED:
             await self._divert(route)
+        elif await self._is_renamed(route):
+            return
         elif route.kind == "exchange" or self._has("queue", route.destination):
             await self._warn_of_traffic(route.source, _label(route))
 
@@ -302,10 +341,31 @@ class VhostGuard:
         elif reason is Reason.DESTROYED or key in (await self._kept_for_others()).routes:
             self._say_stays(_label(route))
             return
-        else:
+        elif not await self._is_renamed(route):
             await self._warn_of_traffic(route.source, _label(route))
         if not self.run.is_preview:
             await self._off_loop(leaving.unbind, self.access, self.topology.vhost, route)
+
+    async def _is_renamed(self, route: Route) -> bool:
+        """Return whether a binding that goes has a follower, since one of its ends was renamed.
+
+        A queue that is renamed gets all its bindings under the new name: what the config does not
+        have goes again. Where the engine unbinds too early, since it replaces the exchange, the
+        stand-in is bound before.
+        """
+        successor = self.topology.successors.get(route.destination, "")
+        if route.kind != "queue" or not successor:
+            exchanges = self.topology.former_names(self.topology.exchanges)
+            return not exchanges.isdisjoint({route.source, route.destination})
+        if self.run.is_preview:
+            return True
+        later = route.model_copy(update={"destination": successor})
+        if not self._has("binding", route_key(later)):
+            await self._off_loop(leaving.unbind, self.access, self.topology.vhost, later)
+        elif await self._is_registering("exchange", route.source):
+            self._renamed[successor] = route.destination
+            await self._off_loop(self._of_queue(successor).divert, route, replaced=True)
+        return True
 
     async def before_making(self, new: Inputs) -> None:
         """Delete a vhost that is about to be created, and was only half made before."""

@@ -57,6 +57,9 @@ class Guard(Protocol):
     async def before_retained_exchange(self, old: Inputs) -> None:
         """Delete an exchange, which the engine leaves, unless it stays for a retained queue."""
 
+    async def before_renamed_queue(self, new: Inputs) -> None:
+        """Take over what a queue holds under the name that it had before."""
+
     async def before_discarded_queue(self, old: Inputs) -> None:
         """Prepare the replacement of a queue that is deleted with all it holds otherwise."""
 
@@ -162,6 +165,7 @@ class Hooks:
         self.retained_queue = self._before(
             "retained-queue", lambda guard: guard.before_retained_queue
         )
+        self.renamed_queue = self._hook("renamed-queue", self._run_renamed, on_dry_run=True)
         self.binding = self._before("binding", lambda guard: guard.before_binding)
         self.free_binding = self._before("free-binding", lambda guard: guard.before_free_binding)
         self.retained_binding = self._before(
@@ -265,6 +269,12 @@ class Hooks:
         )
         self._run.refuse(TopologyError(text))
         return True
+
+    async def _run_renamed(self, args: pulumi.ResourceHookArgs) -> None:
+        new = args.new_inputs or {}
+        guard = await self._judge(new["vhost"])
+        if guard:
+            await guard.before_renamed_queue(new)
 
     async def _run_making(self, args: pulumi.ResourceHookArgs) -> None:
         new = args.new_inputs or {}

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rabbit_topology.config.words import show, without_secrets
-from rabbit_topology.model import Exchange, Queue
+from rabbit_topology.model import NO_DELIVERY_LIMIT, Exchange, Queue
 from rabbit_topology.model.units import duration_text
 from rabbit_topology.routing.steps import Shape
 
@@ -57,7 +57,7 @@ def _of_queue(queue: Queue, settings: Mapping[str, Any]) -> Iterator[str]:
     if queue.single_active_consumer:
         yield "single active consumer"
     for key, value in settings.items():
-        if key not in _EDGES and key != "queue-type":
+        if key not in _EDGES and key != "queue-type" and value != NO_DELIVERY_LIMIT:
             yield _setting(key, value)
 
 

@@ -6,11 +6,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from rabbit_topology.compiler import whereabouts
 from rabbit_topology.compiler.context import Context
 from rabbit_topology.config.words import show
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.findings import Rule, Severity, advice
-from rabbit_topology.model import FederationUpstream, Shovel
+from rabbit_topology.model import DEFAULT_VHOST, FederationUpstream, Shovel
 
 _LOST = {
     "no-ack": "what is on its way is lost whenever the link stops, by a change of it as well",
@@ -60,4 +61,26 @@ def own_queue(context: Context) -> Iterator[Problem]:
             )
 
 
-RULES: tuple[Rule[Context], ...] = (acknowledges_early, own_queue)
+@advice(
+    "shovel-without-key",
+    Severity.WARNING,
+    "AMQP 0-9-1 Complete Reference Guide",
+    "the broker binds its queue by that queue's own name, which nobody publishes with",
+)
+def without_key(context: Context) -> Iterator[Problem]:
+    """Yield shovels that take from a direct or topic exchange of the vhost without a key."""
+    for name, shovel in context.written.shovels.items():
+        if not shovel.source_exchange or shovel.source_exchange_key:
+            continue
+        vhost = whereabouts.vhost_named(shovel.source_uri, DEFAULT_VHOST)
+        type_ = context.whole.exchange_type(shovel.source_exchange)
+        if vhost == context.whole.vhost and type_ in ("direct", "topic"):
+            yield Problem(
+                path=path("topology", "shovels", name, "source_exchange"),
+                value=show(shovel.source_exchange),
+                rule=f"without `source_exchange_key` it takes nothing from a {type_} exchange",
+                fix="name the key; `#` takes all of a topic exchange",
+            )
+
+
+RULES: tuple[Rule[Context], ...] = (acknowledges_early, own_queue, without_key)

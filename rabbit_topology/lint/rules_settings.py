@@ -14,9 +14,11 @@ from rabbit_topology.config.words import NameIndex, show, suggest
 from rabbit_topology.errors import Problem, path
 from rabbit_topology.findings import Rule, rule
 from rabbit_topology.model import (
+    BUILT_IN_EXCHANGE_TYPES,
     MAX_NAME_BYTES,
     PREDECLARED_EXCHANGES,
     DeadLetterStrategy,
+    Exchange,
     Overflow,
     Policy,
     Queue,
@@ -36,6 +38,7 @@ _KNOWN_BY: Mapping[str, tuple[QueueType, ...]] = {
     "dead_letter": (_CLASSIC, _QUORUM),
     "retry": (_CLASSIC, _QUORUM),
     "consumer_timeout": (_CLASSIC, _QUORUM),
+    "renamed_from": (_CLASSIC, _QUORUM),
     "max_age": (_STREAM,),
     "max_priority": (_CLASSIC,),
     "single_active_consumer": (_CLASSIC, _QUORUM),
@@ -271,9 +274,42 @@ def made_twice(topology: Topology) -> Iterator[Problem]:
             yield Problem(
                 path=path("topology", kind, name),
                 value=show(name),
-                rule="a pattern (dead_letter, retry, unroutable, delays, super_streams) makes it",
+                rule="a pattern (dead_letter, retry, unroutable, delays, super_streams, "
+                "renamed_from) makes it",
                 fix="remove it here, or choose another name",
             )
+
+
+@rule("renamed", "docs/how-to/rename.md", "a former name stands for one thing that is gone")
+def renamed(topology: Topology) -> Iterator[Problem]:
+    """Yield former names that are still in use, or that two have; expects patterns not expanded."""
+    for kind in ("exchanges", "queues"):
+        declared: Mapping[str, Exchange | Queue] = getattr(topology, kind)
+        former: set[str] = set()
+        for name, one in declared.items():
+            if one.renamed_from is None:
+                continue
+            for is_wrong, broken, fix in (
+                (
+                    kind == "queues" and one.renamed_from in declared,
+                    "a queue of the former name is declared as well",
+                    "remove that one, or `renamed_from`",
+                ),
+                (one.renamed_from in former, "another one was called so", "keep one of them"),
+                (
+                    isinstance(one, Exchange) and one.type not in BUILT_IN_EXCHANGE_TYPES,
+                    f"nothing can be led through an exchange of type {getattr(one, 'type', '')}",
+                    "declare both, move bindings and publishers, then remove the old one",
+                ),
+            ):
+                if is_wrong:
+                    yield Problem(
+                        path=path("topology", kind, name, "renamed_from"),
+                        value=show(one.renamed_from),
+                        rule=broken,
+                        fix=fix,
+                    )
+            former.add(one.renamed_from)
 
 
 @rule(
@@ -403,6 +439,7 @@ BEFORE_EXPANSION: tuple[Rule[Topology], ...] = (
     retries,
     alternates,
     made_twice,
+    renamed,
     made_too_long,
     delays_once,
 )

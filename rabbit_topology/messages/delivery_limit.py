@@ -33,12 +33,9 @@ from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError, TopologyError, reason
 from rabbit_topology.messages.queue import BrokerQueue
 from rabbit_topology.messages.state import QueueState
-from rabbit_topology.model import QueueType
+from rabbit_topology.model import NO_DELIVERY_LIMIT, QueueType
 
 KEY = "delivery-limit"
-LIFTED = 1_000_000_000
-"""More often than anything is given back."""
-
 DEFAULT = 20
 _LIMITED_FROM = (4, 0)
 """From this version on there is a limit by default, and -1 is none."""
@@ -135,10 +132,10 @@ def lifted(access: Access, vhost: str, state: QueueState) -> Iterator[Taking]:
         return
     applied = access.applied(vhost, state.target, but=policy)
     definition = {key: one for key, one in applied.items() if not key.startswith(_DELAYS)}
-    definition[KEY] = LIFTED
+    definition[KEY] = NO_DELIVERY_LIMIT
     ours = Live(pattern="", apply_to="queues", priority=_FIRST, definition=definition)
     with_ours = effective.rules({**policies, policy: ours}, operators, access.like)
-    if any(one is not None and one < LIFTED for one in limits(access, state, with_ours)):
+    if any(one is not None and one < NO_DELIVERY_LIMIT for one in limits(access, state, with_ours)):
         raise TopologyError(_refusal(state.name, min(stated)))
     access.override_policy(vhost, policy, state.name, "queues", definition)
     _wait_until_applied(access, vhost, state.name, policy)

@@ -8,7 +8,7 @@ Source: "AMQP 0-9-1 Model Explained", "Queues", "Exchanges", RabbitMQ documentat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import Annotated, Any, TypeVar
 
@@ -31,6 +31,10 @@ DEFAULT_VHOST = "/"
 """Every broker has it: no stack creates it, and no destroy may take it away."""
 
 TYPE_ARGUMENT = "x-queue-type"
+
+NO_DELIVERY_LIMIT = 1_000_000_000
+"""A delivery limit that is none, on every version: RabbitMQ 4.0 has one of 20 unless another is
+set, and takes -1 for none, which 3.x refuses."""
 
 SECRETS = frozenset({"password", "uri", "source_uri", "destination_uri"})
 """Fields that may hold a password: their values are shown to nobody."""
@@ -180,6 +184,9 @@ class Exchange(_Frozen):
     """Keeps what no binding takes, in an alternate exchange and queue `<exchange>.unroutable`."""
     delays: Items[Duration] = ()
     """What is published to `<exchange>.delay.<delay>` reaches this exchange so much later."""
+    renamed_from: str | None = None
+    """The name that it had before. For as long as this is said there is an exchange of that name as
+    well, and what is published to it reaches this one: both names work. Not of an `x-` type."""
     arguments: Mapping[str, str] = Field(default_factory=dict)
     """What an `x-` type asks for. Strings only: the provider cannot send anything else."""
 
@@ -247,6 +254,9 @@ class Queue(_Frozen):
     """Bytes of a segment file. Streams only."""
     filter_size: Annotated[int, Field(ge=16, le=255)] | None = None
     """Bytes of a segment's Bloom filter. Streams only. RabbitMQ 3.13 and newer."""
+    renamed_from: str | None = None
+    """The name that it had before: it gets the bindings and all messages of that queue, which then
+    goes, as in a replacement. Does nothing where there is no such queue. Classic, quorum."""
     arguments: Mapping[str, JsonValue] = Field(default_factory=dict)
     """Further arguments, sent as they are written: numbers stay numbers. To change one is to
     replace the queue."""
@@ -641,6 +651,17 @@ class Topology(_Frozen):
         """Return whether the vhost is the stack's own, and not one that is there already."""
         return self.vhost != DEFAULT_VHOST and not self.vhost_settings.exists
 
+    @property
+    def successors(self) -> dict[str, str]:
+        """The queues that were renamed, by the names that they had before."""
+        return _by_former_name(self.queues)
+
+    def former_names(self, names: Iterable[str]) -> set[str]:
+        """Return the names that any of these queues and exchanges had before."""
+        former = {**self.successors, **_by_former_name(self.exchanges)}
+        wanted = set(names)
+        return {old for old, new in former.items() if new in wanted}
+
     def exchange_type(self, name: str) -> str | None:
         """Return the type of an exchange, None if others have made it."""
         own = self.exchanges.get(name)
@@ -650,6 +671,10 @@ class Topology(_Frozen):
         """Yield every binding as the broker will know it."""
         for binding in self.bindings:
             yield from binding.routes()
+
+
+def _by_former_name(declared: Mapping[str, Queue] | Mapping[str, Exchange]) -> dict[str, str]:
+    return {one.renamed_from: name for name, one in declared.items() if one.renamed_from}
 
 
 class Broker(_Frozen):

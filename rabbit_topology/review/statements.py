@@ -48,7 +48,8 @@ _DELETED = re.compile(
     re.DOTALL,
 )
 _REPLACED = re.compile(
-    r"\A(?P<kind>queue|exchange) (?P<name>.+?) is replaced \((?P<reason>.*)\); "
+    r"\A(?P<kind>queue|exchange) (?P<name>.+?) is "
+    r"(?:replaced \((?P<reason>.*)\)|(?P<renamed>renamed to .+)); "
     rf"(?:kept through it: (?:{_HELD}|None)|a stand-in routes meanwhile)\Z",
     re.DOTALL,
 )
@@ -184,7 +185,7 @@ def _statement(note: Note) -> Statement:
             kind=matched["kind"],
             name=matched["name"],
             held=_held(matched),
-            reason=matched["reason"],
+            reason=matched["reason"] or matched["renamed"],
         )
         return Statement(says=Says.REPLACED, note=note, objects=(told,))
     if matched := _STAYS.match(text):

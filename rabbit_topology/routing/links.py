@@ -195,6 +195,14 @@ class Links:
         """Return those that publish in a vhost."""
         return self._into.get(vhost, [])
 
+    def hops(self, message: Message) -> tuple[int, frozenset[str]]:
+        """Return what of the links that a message has come over decides whether others take it."""
+        return min(len(message.received_from), self._most_hops), frozenset(message.received_from)
+
+    @cached_property
+    def _most_hops(self) -> int:
+        return max((link.max_hops or 0 for link in self.all), default=0)
+
     @cached_property
     def _taking(self) -> Mapping[tuple[str, str | None], list[Link]]:
         taking: dict[tuple[str, str | None], list[Link]] = {}

@@ -16,7 +16,13 @@ from typing import TypeAlias
 
 from pydantic import JsonValue
 
-from rabbit_topology.model import DeadLetterStrategy, Overflow, QueueType, Reason
+from rabbit_topology.model import (
+    NO_DELIVERY_LIMIT,
+    DeadLetterStrategy,
+    Overflow,
+    QueueType,
+    Reason,
+)
 from rabbit_topology.model.versions import Version
 from rabbit_topology.routing.message import Message
 from rabbit_topology.routing.network import Network
@@ -151,7 +157,7 @@ def delivery_limit(network: Network, queue: str) -> int | None:
     limit = network.context.settings[queue].get("delivery-limit")
     if not isinstance(limit, int):
         return _DEFAULT_LIMIT if network.context.like[-1] >= _LIMIT_BY_DEFAULT else None
-    return limit if limit >= 0 else None
+    return limit if 0 <= limit < NO_DELIVERY_LIMIT else None
 
 
 def follow(

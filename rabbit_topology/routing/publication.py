@@ -203,7 +203,10 @@ class Publication:
     def _passage(
         self, link: Link, queue: str | None, message: Message, at: int, *, certain: bool
     ) -> Passage:
-        state = (link.key, message.routing_keys, repr(sorted(message.headers)), message.deaths)
+        state = (
+            *(link.key, message.routing_keys, repr(sorted(message.headers)), message.deaths),
+            self.network.links.hops(message),
+        )
         self.left.passages -= 1
         end = None
         if not link.is_followed or link.target is None:

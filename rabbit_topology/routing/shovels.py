@@ -42,6 +42,10 @@ def taps(networks: Mapping[str, Network], links: Iterable[Link]) -> None:
             network.tap([link.tap(network, link.source_key, {}, link.path)])
 
 
+_QUEUE_NAME = "amq.gen-…"
+"""What the broker calls a shovel's own queue is not known beforehand."""
+
+
 class _Shovel:
     def __init__(self, networks: Mapping[str, Network], broker: Broker, shovel: Shovel) -> None:
         self._networks = networks
@@ -63,7 +67,7 @@ class _Shovel:
             target=target,
             unknown="; ".join(dict.fromkeys(self._unknown)),
             routing_key=key,
-            source_key=shovel.source_exchange_key or "",
+            source_key=self._source_key(),
             expiration=self._expiration(),
             adds=tuple(self._adds(local=local)),
             doubt=""
@@ -118,6 +122,14 @@ class _Shovel:
             self._unknown.append(f"vhost {there.vhost} is not in the config")
             return None
         return there.vhost
+
+    def _source_key(self) -> str:
+        """Return the key by which its own queue is bound.
+
+        Without one, AMQP takes the name of the queue that was just declared.
+        """
+        key = self._shovel.source_exchange_key or ""
+        return key if key or self._shovel.source_protocol is Protocol.LOCAL else _QUEUE_NAME
 
     def _adds(self, *, local: bool) -> Iterator[str]:
         if self._shovel.destination_add_forward_headers:

@@ -85,7 +85,8 @@ class Deletions:
             BrokerError: The broker cannot be asked.
         """
         if self.run.is_preview:
-            self.run.judge(self._foresee, name, reason)
+            if name not in self.topology.successors:  # else it is taken over before
+                self.run.judge(self._foresee, name, reason)
             return
         vhost = self.topology.vhost
         link_guard.wait_until_let_go(self.access, vhost, name, self.leaving())

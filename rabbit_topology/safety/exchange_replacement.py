@@ -21,6 +21,7 @@ from typing import Any
 
 from rabbit_topology.broker.access import Access
 from rabbit_topology.broker.amqp import ChannelClosedByBroker
+from rabbit_topology.compiler import patterns
 from rabbit_topology.compiler.effective import Target
 from rabbit_topology.compiler.names import own_name
 from rabbit_topology.errors import BrokerError
@@ -157,7 +158,7 @@ class ExchangeReplacement:
             return
         described = self.access.management.get(self.access.path("exchanges", self.vhost, self.name))
         keys = [way["routing_key"] for way in ways]
-        for key, arguments in _match_all(described["type"], keys):
+        for key, arguments in patterns.match_all(described["type"], keys):
             self.access.bind(self.vhost, self.name, "e", self.stand_in, key, arguments)
         for way in ways:
             self.access.unbind(self.vhost, way)
@@ -238,7 +239,7 @@ class ExchangeReplacement:
             for binding in self._bindings(self.stand_in, "destination")
             if binding["source"] != self.name
         ]
-        for key, arguments in _match_all(
+        for key, arguments in patterns.match_all(
             self.new.type, [binding["routing_key"] for binding in outgoing]
         ):
             self.access.bind(self.vhost, self.name, "e", self.stand_in, key, arguments)
@@ -282,16 +283,3 @@ class ExchangeReplacement:
             self.access.bind(
                 self.vhost, self.stand_in, kind, destination, route.routing_key, route.arguments
             )
-
-
-def _match_all(type_: str, keys: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
-    """Return bindings that together take every message that one with ``keys`` takes."""
-    match type_:
-        case "fanout":
-            return [("", {})]
-        case "topic":
-            return [("#", {})]
-        case "headers":
-            return [("", {"x-match": "all"})]
-        case _:
-            return [(key, {}) for key in sorted(set(keys))]

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import product
@@ -65,9 +65,16 @@ def named(definition: Mapping[str, Any]) -> list[str]:
     return [str(definition[key]) for key in keys_ if key in definition]
 
 
-def leads_on(access: Access, vhost: str, definition: Mapping[str, Any]) -> bool:
-    """Return whether what a policy sends to other exchanges can arrive anywhere."""
-    return all(_is_bound(access, vhost, exchange) for exchange in named(definition))
+def leads_on(
+    access: Access, vhost: str, definition: Mapping[str, Any], bound: Container[str] = ()
+) -> bool:
+    """Return whether what a policy sends to other exchanges can arrive anywhere.
+
+    ``bound`` are exchanges that will be bound to something in the end.
+    """
+    return all(
+        exchange in bound or _is_bound(access, vhost, exchange) for exchange in named(definition)
+    )
 
 
 def dropped(
@@ -121,8 +128,9 @@ def replaced(
     access: Access,
     vhost: str,
     state: QueueState,
-    new: tuple[QueueType, Mapping[str, Any]],
+    new: tuple[str, QueueType, Mapping[str, Any]],
     rules: Sequence[Rules],
+    bound: Container[str],
     patience: float = STATISTICS_SECONDS,
 ) -> list[str]:
     """Return why messages of a queue would go, when they come back into what replaces it.
@@ -131,12 +139,13 @@ def replaced(
         access: The broker.
         vhost: Its vhost.
         state: The queue as it is.
-        new: The type and the arguments of what replaces it.
+        new: The name, the type and the arguments of what replaces it.
         rules: The policies that the vhost will have then, for each version as `Access.rules`.
+        bound: The exchanges that will be bound to something then.
         patience: As for `dropped`.
     """
-    type_, arguments = new
-    target = replace(state.target, type=type_)
+    name, type_, arguments = new
+    target = replace(state.target, name=name, type=type_)
     pairs = [
         (
             old.possible(state.target, state.arguments),
@@ -144,7 +153,9 @@ def replaced(
         )
         for old, next_ in zip(access.rules(vhost), rules, strict=True)
     ]
-    return _taken(access, vhost, target, pairs, patience, moved=True)
+    return _taken(
+        *(access, vhost, target, pairs, patience), moved=True, queues=[state.name], bound=bound
+    )
 
 
 def returned(
@@ -215,6 +226,7 @@ def _taken(
     *,
     moved: bool = False,
     queues: Sequence[str] = (),
+    bound: Container[str] = (),
 ) -> list[str]:
     """Return why messages of a queue would go, when what applies to it changes.
 
@@ -226,6 +238,7 @@ def _taken(
         patience: As for `dropped`.
         moved: It gives away what it holds, and its dead letters, before the change.
         queues: Where its messages are; none: in itself.
+        bound: The exchanges that will be bound to something in the end.
     """
     waiting = queues or [target.name]
     reasons = [
@@ -236,6 +249,7 @@ def _taken(
         for reason in _reasons(
             *(access, vhost, target, _numbered(old), _numbered(new), patience, waiting),
             moved=moved,
+            bound=bound,
         )
     ]
     return list(dict.fromkeys(reasons))
@@ -256,11 +270,12 @@ def _reasons(
     queues: Sequence[str],
     *,
     moved: bool,
+    bound: Container[str],
 ) -> Iterator[str]:
     stream = target.type is QueueType.STREAM
     kept, was_kept = (
-        not stream and "dead-letter-exchange" in one and leads_on(access, vhost, one)
-        for one in (after, before)
+        not stream and "dead-letter-exchange" in one and leads_on(access, vhost, one, later)
+        for one, later in ((after, bound), (before, ()))
     )
     lowered = {
         key for key in (*LENGTHS, *TIMES) if key in after and after[key] < before.get(key, inf)

@@ -185,7 +185,9 @@ def _own_queue(access: Access, source: Source) -> int | None:
     bound = {
         one["destination"]
         for one in access.bindings("exchanges", vhost, source.exchange, "source")
-        if one["destination_type"] == "queue" and one["routing_key"] == source.routing_key
+        if one["destination_type"] == "queue"
+        # Without a key, AMQP takes the name of the queue that was just declared.
+        and one["routing_key"] in ({source.routing_key} - {""} or {"", one["destination"]})
     }
     known = _connections(access)
     count = 0

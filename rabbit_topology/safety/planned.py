@@ -56,8 +56,9 @@ class Planned:
             self.access,
             self.topology.vhost,
             state,
-            (new.type, new.declared_arguments()),
+            (self._later(name), new.type, new.declared_arguments()),
             after,
+            {route.source for route in self.topology.routes()},
         )
 
     def losses_of_waiting(
@@ -74,7 +75,7 @@ class Planned:
         return limits.returned(
             self.access,
             self.topology.vhost,
-            Target(kind="queues", name=name, type=new.type),
+            Target(kind="queues", name=self._later(name), type=new.type),
             before,
             new.declared_arguments(),
             effective.rules(self._after(False), self._after(True), self.access.like),
@@ -87,7 +88,7 @@ class Planned:
         Each with whether it is an operator policy, and its name. As long as a policy sends dead
         letters to where nothing leads on, it is one with what applies to the queue now.
         """
-        target = Target(kind="queues", name=name, type=new.type)
+        target = Target(kind="queues", name=self._later(name), type=new.type)
         for operator in (False, True):
             live = self.access.live(self.topology.vhost, operator=operator)
             ours = self._ours(operator)
@@ -142,14 +143,19 @@ class Planned:
         return held & needed, held - needed
 
     def _replaced(self) -> dict[str, QueueType]:
-        """Return the queues that are not as the topology declares them, and their types."""
-        declared = self.topology.queues
+        """Return the types of queues that are not as the topology has them, or not so called."""
+        declared, renamed = self.topology.queues, self.topology.successors
         there = states(self.access, self.topology.vhost, "disable_stats=true", exclusive=True)
         return {
             name: state.type
             for name, state in there.items()
-            if name in declared and state.declaration != declared[name].declaration()
+            if name in renamed
+            or (name in declared and state.declaration != declared[name].declaration())
         }
+
+    def _later(self, name: str) -> str:
+        """Return what a queue that is replaced will be called."""
+        return self.topology.successors.get(name, name)
 
     def _queue(self, name: str) -> BrokerQueue:
         return BrokerQueue(self.access, self.topology.vhost, name)
@@ -162,7 +168,7 @@ class Planned:
         old = limits.now(self.access, self.topology.vhost, state)
         kept = {key for key in body["definition"] if key not in _DEAD_LETTERS} | {*_DEAD_LETTERS}
         definition = {key: old[key] for key in sorted(kept) if key in old}
-        names = {name}
+        names = {self._later(name)}
         if there:
             if dict(there.definition) != definition:
                 return None  # the engine is at it

@@ -71,8 +71,12 @@ class PolicyChanges:
             left = set(limits.leaving(self.access, vhost, old["policy"], new.get("policy")))
             staying = left & getattr(self.topology, kind).keys()
             if on_delete is OnDelete.REFUSE and name.startswith(SETTINGS_PREFIX):
-                goes = left - staying if kind == "queues" and not self.run.is_preview else ()
-                for queue in goes:
+                goes = left - staying if kind == "queues" and not self.run.is_preview else set()
+                renamed = goes & self.topology.successors.keys()
+                for queue, definition in self.planned.moving().items() if renamed else ():
+                    if queue in renamed:
+                        self._hold(queue, definition)
+                for queue in goes - renamed:
                     # Deleted in this run, if it can be: refused here, it keeps its settings.
                     self.deletions.check(queue, Reason.REMOVED, keep=True)
             self._keep_settings(old, kind, staying)
@@ -193,7 +197,8 @@ class PolicyChanges:
     def _hold(self, queue: str, definition: Mapping[str, Any]) -> None:
         """Keep what a queue's policy sets until the queue is replaced."""
         if not self.run.is_preview:  # else its replacement speaks for itself
-            self.check(queue, self.topology.queues[queue])
+            later = self.topology.successors.get(queue, queue)
+            self.check(queue, self.topology.queues[later])
             self.planned.hold(queue, definition)
 
     def _refuse_losses(self, losing: Mapping[str, str]) -> None:

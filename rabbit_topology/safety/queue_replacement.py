@@ -20,6 +20,9 @@ anew. The engine does that in an order of its own: bindings, queue, queue, bindi
 
 Every step can be done twice, and finds by the broker's own objects how far the last run came. From
 just before the deletion on there is a *return* exchange: the next run then goes on, and not back.
+
+A queue that is renamed goes the same way, and comes back under its new name. The engine creates
+that one and deletes the old one at its end: before the creation, the old one is taken over.
 Source: "Exchange to Exchange Bindings", "Dynamic Shovels", RabbitMQ documentation.
 """
 
@@ -28,7 +31,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from rabbit_topology import interrupt
@@ -144,7 +147,7 @@ class QueueReplacement(Restoration):
             self._drain(state)
         except BaseException:
             self.report(f"queue {self.name}: putting everything back")
-            self.restore()
+            replace(self, successor="").restore()
             raise
 
     def declare(self) -> None:
@@ -158,6 +161,9 @@ class QueueReplacement(Restoration):
         if self.settings:
             self.settings.release(self.name)
         self.access.delete_policy(self.vhost, self.given_up)
+        if self.successor:
+            self.access.declare("queues", self.vhost, self.successor, self.new.declaration())
+            return
         if self._tells_late(self._noted().get(TYPE)):
             self._fill_in()
         for _ in range(REDECLARED):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import replace
 
 from rabbit_topology.broker import marker
 from rabbit_topology.broker.access import NOTICED_SECONDS, Access
@@ -86,33 +87,42 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         else:
             replacement.restore()
     completed: list[str] = []
-    for name in dict.fromkeys([*topology.queues, *survey.names(access, vhost)]):
+    every = [*topology.queues, *topology.successors, *survey.names(access, vhost)]
+    for name in dict.fromkeys(every):
         taken = Restoration(access=access, vhost=vhost, name=name, report=report)
         if taken.stand_in not in helpers:
             continue
         report(f"queue {name}: completing what an earlier run began")
+        successor = topology.successors.get(name, "")
+        if successor and taken.is_renamed(successor):
+            taken = replace(taken, successor=successor)
         shovel.end_unlisted(access, vhost, (name, taken.drained, taken.holding, taken.kept))
-        wanted = name in topology.queues
+        wanted = taken.destination in topology.queues
         for helper in (taken.holding, taken.drained, taken.kept):
             _delete_half_declared(access, vhost, helper, report)
         if wanted and taken.is_held():
-            _delete_half_declared(access, vhost, name, report, taken)
+            _delete_half_declared(access, vhost, taken.destination, report, taken)
         with suppress(NoLeaderError):
-            if BrokerQueue(access, vhost, name).read():
-                half_done.apply_again(access, vhost, {name})
-        missing = not access.exists("queues", vhost, name)
+            if BrokerQueue(access, vhost, taken.destination).read():
+                half_done.apply_again(access, vhost, {taken.destination})
+        missing = not access.exists("queues", vhost, taken.destination)
         if missing:
             taken.rescue()
         if wanted and (missing or taken.is_gone()):
-            new = topology.queues[name]
+            new = topology.queues[taken.destination]
             _check_waiting(planned, taken, new)
             QueueReplacement(
-                access=access, vhost=vhost, name=name, report=report, new=new
+                access=access,
+                vhost=vhost,
+                name=name,
+                report=report,
+                new=new,
+                successor=taken.successor,
             ).complete()
         else:
             taken.restore()
         if wanted:
-            completed.append(name)
+            completed.append(taken.destination)
     _wait_until_readable(access, vhost, completed, report)
     return [name for name in find(access, topology) if name not in needed]
 

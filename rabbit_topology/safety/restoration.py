@@ -68,11 +68,18 @@ class Restoration:
     report: Callable[[str], None]
     patience: float = PATIENCE_SECONDS
     """Seconds."""
+    successor: str = ""
+    """The queue that it comes back into where it is renamed; none: itself."""
 
     @property
     def queue(self) -> BrokerQueue:
         """The queue itself."""
         return self._other(self.name)
+
+    @property
+    def destination(self) -> str:
+        """The name of the queue that everything comes back into."""
+        return self.successor or self.name
 
     def _other(self, name: str) -> BrokerQueue:
         return BrokerQueue(self.access, self.vhost, name)
@@ -119,6 +126,13 @@ class Restoration:
         """Return whether the old queue was deleted, or was about to be."""
         return self._exists("exchanges", self.returning)
 
+    def is_renamed(self, successor: str) -> bool:
+        """Return whether what it held comes back under another name: it is gone, or that began."""
+        if not self._exists("queues", self.name):
+            return True
+        bindings = self.access.bindings("queues", self.vhost, successor)
+        return any(binding["source"] == self.returning for binding in bindings)
+
     def former_settings(self) -> dict[str, Any]:
         """Return what applied to the queue before all this began, by the keys of policies."""
         settings: dict[str, Any] = json.loads(self._noted().get(SETTINGS, "{}"))
@@ -145,12 +159,12 @@ class Restoration:
             return
         self._drop_again()
         if self.is_held() and not young:
-            self._wait_until_registered(self.name)
+            self._wait_until_registered(self.destination)
             self.access.request_if_there("DELETE", "queues", self.vhost, self.kept)
         shovel.stop_leftover(self.access, self.vhost, self.name)
         with self.access.channel(self.vhost) as channel:
             channel.exchange_declare(self.returning, "fanout", durable=True)
-            channel.queue_bind(self.name, self.returning)
+            channel.queue_bind(self.destination, self.returning)
         with self._copying(young=young) as end_copies:
             self._return_all(end_copies)
         with ThreadPoolExecutor() as threads:  # each may wait for the broker's statistics
@@ -205,7 +219,8 @@ class Restoration:
         yield end
 
     def _moving_back(self, source: str, meanwhile: Callable[[], None]) -> shovel.Move:
-        state = self.queue.state() or QueueState({"name": self.name})
+        queue = self._other(self.destination)
+        state = queue.state() or QueueState({"name": self.destination})
         applying = limits.now(self.access, self.vhost, state)
         if state.type is QueueType.STREAM:
             applying = {}  # what it keeps for how long has nothing to do with consumers
@@ -215,8 +230,8 @@ class Restoration:
         mean = float(noted.get(MEAN_BYTES, 0))
         inflow = Inflow(
             limits=applying,
-            ready=self.queue.ready,
-            consumers=self.queue.consumers,
+            ready=queue.ready,
+            consumers=queue.consumers,
             mean_bytes=lambda: mean or shovel.mean_bytes(self.access, self.vhost, source),
         )
         return shovel.Move(
@@ -224,7 +239,7 @@ class Restoration:
             vhost=self.vhost,
             source=source,
             exchange=self.returning,
-            what=f"back into queue {self.name}",
+            what=f"back into queue {self.destination}",
             report=self.report,
             patience=self.patience,
             mean_bytes=mean,
@@ -246,7 +261,7 @@ class Restoration:
     def _switch_back(self) -> None:
         with self.access.rebinding:
             with self.access.channel(self.vhost) as channel:
-                channel.queue_bind(self.name, self.stand_in)
+                channel.queue_bind(self.destination, self.stand_in)
                 channel.queue_unbind(self.holding, self.stand_in)
             self._bind_again()
 
@@ -254,7 +269,7 @@ class Restoration:
         """Bind the queue as its stand-in is; return the bindings of that."""
         bindings = self.access.bindings("exchanges", self.vhost, self.stand_in, "destination")
         for binding in bindings:
-            self.access.copy_binding(self.vhost, binding, destination=("q", self.name))
+            self.access.copy_binding(self.vhost, binding, destination=("q", self.destination))
         return {way_of(binding) for binding in bindings}
 
     def _drop_again(self) -> None:

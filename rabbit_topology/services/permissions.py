@@ -66,9 +66,10 @@ def has_former(topology: Topology, user: str) -> bool:
 
 
 def permissions(topology: Topology, service: Service) -> Permissions:
-    """Return the least that lets a service do what it declares."""
-    declared = set(service.declares)
-    written = {publish.exchange for publish in service.publishes} | declared
+    """Return the least that lets a service do what it declares, by former names as well."""
+    declared = _by_all_names(topology, service.declares)
+    exchanges = {publish.exchange for publish in service.publishes}
+    written = _by_all_names(topology, exchanges) | declared
     if service.replies:
         written.add(_DEFAULT_EXCHANGE)
     if declared:
@@ -76,8 +77,13 @@ def permissions(topology: Topology, service: Service) -> Permissions:
     return Permissions(
         configure=exactly(declared),
         write=exactly(written),
-        read=exactly({*service.consumes, *service.binds, *declared}),
+        read=exactly(_by_all_names(topology, {*service.consumes, *service.binds}) | declared),
     )
+
+
+def _by_all_names(topology: Topology, names: Iterable[str]) -> set[str]:
+    """Return names, and those that the queues and exchanges had before."""
+    return {*names, *topology.former_names(names)}
 
 
 def _targets(topology: Topology, service: Service) -> set[str]:
@@ -108,8 +114,10 @@ def topic_permissions(topology: Topology, service: Service) -> Mapping[str, Topi
     keys: dict[str, set[str]] = {}
     for publish in service.publishes:
         if is_topic(topology, publish.exchange):
-            keys.setdefault(publish.exchange, set()).update(publish.keys() or ("#",))
-    bound = {exchange for exchange in service.binds if is_topic(topology, exchange)}
+            for exchange in _by_all_names(topology, {publish.exchange}):
+                keys.setdefault(exchange, set()).update(publish.keys() or ("#",))
+    binds = _by_all_names(topology, service.binds)
+    bound = {exchange for exchange in binds if is_topic(topology, exchange)}
     return {
         exchange: TopicPermissions(
             write=exactly_keys(keys.get(exchange, ())), read=".*" if exchange in bound else NOTHING

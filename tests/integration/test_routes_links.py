@@ -38,6 +38,8 @@ PER_TOPOLOGY = int(os.environ.get("LINKS_MESSAGES", "20"))
 STILL_SECONDS = 1.5
 """Nothing has moved for so long: links have brought all that they take."""
 PATIENCE_SECONDS = 60
+STARTS = 10
+"""So often are links started until each runs once."""
 
 __all__ = ["numbers_with_fractions"]  # a fixture for all tests here
 
@@ -196,9 +198,17 @@ def deployed(
             api.request("POST", f"/definitions/{here}", definitions(network.context.whole))
         for name, vhost in config["vhosts"].items():
             _link(api, quote(name, safe=""), vhost)
-        for name in config["vhosts"]:
-            wait_for(partial(_run, api, quote(name, safe=""), config["vhosts"][name]), "links run")
-        _wait_until_bound(api)
+        for _ in range(STARTS):
+            for name, vhost in config["vhosts"].items():
+                wait_for(partial(_run, api, quote(name, safe=""), vhost), "links run")
+            _wait_until_bound(api)
+            twice = [name for name in config["vhosts"] if _runs_twice(broker, api, name)]
+            if not twice:
+                break
+            for name, vhost in config["vhosts"].items():
+                _federate_again(api, quote(name, safe=""), vhost)
+        else:
+            raise AssertionError(f"the broker runs links of {', '.join(twice)} twice")
         yield
 
 
@@ -213,6 +223,30 @@ def _link(api: Management, here: str, vhost: Mapping[str, Any]) -> None:
     for name, policy in vhost.get("policies", {}).items():
         value = {key.replace("_", "-"): given for key, given in policy.items()}
         api.request("PUT", f"/policies/{here}/{name}", value)
+
+
+def _runs_twice(broker: Broker, api: Management, vhost: str) -> bool:
+    """Return whether a federated queue of an exchange has several consumers.
+
+    RabbitMQ may start a link twice that its policy has just begun to ask for: the first one then
+    keeps what it gets, and brings none of it.
+    """
+    listed = api.get(f"/queues/{quote(vhost, safe='')}?disable_stats=true")
+    with connect(broker, vhost) as connection:
+        channel = connection.channel()
+        return any(
+            channel.queue_declare(one["name"], passive=True).method.consumer_count != 1
+            for one in listed
+            if one["name"].startswith("federation: ")
+        )
+
+
+def _federate_again(api: Management, here: str, vhost: Mapping[str, Any]) -> None:
+    """End the links of a vhost, and have them started again."""
+    for name in vhost.get("policies", {}):
+        api.request("DELETE", f"/policies/{here}/{name}")
+    wait_for(lambda: not api.get(f"/federation-links/{here}"), "links end")
+    _link(api, here, {"policies": vhost.get("policies", {})})
 
 
 def _wait_until_bound(api: Management) -> None:

@@ -155,15 +155,21 @@ def definitions(api: Management, vhost: str) -> Definitions:
 Condition = Callable[[Definitions], bool]
 
 
-def queue_boundaries(queue: str, source: str, new_type: str) -> dict[str, Condition]:
-    """Return each step of a queue's replacement by what it leaves on the broker."""
+def queue_boundaries(
+    queue: str, source: str, new_type: str, successor: str = ""
+) -> dict[str, Condition]:
+    """Return each step of a queue's replacement by what it leaves on the broker.
+
+    ``successor`` is the new name of one that is renamed.
+    """
+    new = successor or queue
     stand_in, holding = f"{PREFIX}stand-in.{queue}", f"{PREFIX}holding.{queue}"
     drained, returning = f"{PREFIX}drained.{queue}", f"{PREFIX}return.{queue}"
     # Of what comes back into a quorum queue there are copies at first.
-    first = f"{PREFIX}kept.{queue}" if new_type == "quorum" else queue
+    first = f"{PREFIX}kept.{queue}" if new_type == "quorum" else new
 
     def is_new(now: Definitions) -> bool:
-        return now.queues.get(queue, {}).get("arguments", {}).get("x-queue-type") == new_type
+        return now.queues.get(new, {}).get("arguments", {}).get("x-queue-type") == new_type
 
     return {
         "stand-in declared": lambda now: stand_in in now.exchanges,
@@ -187,10 +193,10 @@ def queue_boundaries(queue: str, source: str, new_type: str) -> dict[str, Condit
         "return exchange bound": lambda now: (returning, first) in now.bindings,
         "messages moved back": lambda now: bool(now.shovels) and is_new(now),
         "publishers led to the new queue": lambda now: (
-            is_new(now) and returning in now.exchanges and (stand_in, queue) in now.bindings
+            is_new(now) and returning in now.exchanges and (stand_in, new) in now.bindings
         ),
         "new binding made": lambda now: (
-            is_new(now) and stand_in in now.exchanges and (source, queue) in now.bindings
+            is_new(now) and stand_in in now.exchanges and (source, new) in now.bindings
         ),
         "holding queue deleted": lambda now: (
             is_new(now) and stand_in in now.exchanges and holding not in now.queues

@@ -67,6 +67,11 @@ PARTS = (
         ),
     ),
     Part(
+        name="renames",
+        about="runs killed at every step in which a queue gets another name",
+        tests=("test_a_killed_run_that_renames_a_queue_is_completed_by_the_next",),
+    ),
+    Part(
         name="checkpoints",
         about="the state saved once, at the end: 30 killed updates, 30 killed destroys",
         tests=("test_killed_updates_and_destroys_are_completed_by_the_next_run",),

@@ -143,6 +143,23 @@ def queue_change(vhost: str, before: Mapping[str, Any], after: Mapping[str, Any]
     )
 
 
+def renaming(vhost: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:
+    """Return the change of a queue's name, from `q` to `p`, under live traffic; back as well."""
+
+    def called(name: str, queue: Mapping[str, Any]) -> Config:
+        former = "p" if name == "q" else "q"
+        bindings = [{"source": "e", "queue": name, "routing_keys": ["k", "#.k"]}]
+        queues = {name: {**queue, "renamed_from": former}}
+        return config(vhost, queues, {"e": {"type": "topic"}}, bindings)
+
+    return Change(
+        before=called("q", before),
+        after=called("p", after),
+        publications=[Publication(exchange="e", routing_key="k", queues=["q", "p"], any_of=True)],
+        consumptions=[Consumption(queue="q"), Consumption(queue="p")],
+    )
+
+
 def exchange_change(vhost: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Change:
     """Return the change of one exchange, `e`, under live traffic.
 
@@ -180,6 +197,7 @@ def changes(vhost: str, scale: Scale) -> dict[str, Change]:
         "exchange topic to fanout": exchange_change(vhost, {"type": "topic"}, {"type": "fanout"}),
         "exchange topic to headers": exchange_change(vhost, {"type": "topic"}, {"type": "headers"}),
         "exchange durable": exchange_change(vhost, {"durable": False}, {}),
+        "renamed": renaming(vhost, classic, quorum),
         "many ways in": _many_ways(vhost, classic, quorum),
         "several exchanges": _several_exchanges(vhost),
         "exchange in the middle": _many_ways(vhost, classic, classic, {"type": "topic"}),
@@ -401,7 +419,7 @@ def deploy(stack: Stack, change: Change, folder: Path, rate: float) -> Outcome:
         else:
             flowing.flow(_meanwhile(change, rate))
         result, seconds = timed_up(stack, change.after, safety=change.safety)
-        assert result.changes.get("replaced"), result.text
+        assert result.changes.keys() & {"replaced", "deleted"}, result.text
         if not change.rest:
             flowing.flow(_meanwhile(change, rate))
         report = flowing.finish(patience=_patience(change))

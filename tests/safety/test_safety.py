@@ -92,6 +92,15 @@ def in_pairs(names: Sequence[str]) -> dict[str, list[Kill]]:
 
 
 QUEUE_KILLS = in_pairs([*queue_boundaries("", "", ""), *RANDOM_KILLS])
+RENAME_KILLS = {
+    version: [
+        Kill(version, moment, undone=bool(number % 2), consumed=False)
+        for number, moment in enumerate([*queue_boundaries("", "", "")])
+        if number % len(VERSIONS) == at
+    ]
+    for at, version in enumerate(VERSIONS)
+}
+"""Each moment once: a queue that is renamed takes the steps of one that is replaced."""
 EXCHANGE_KILLS = in_pairs([*exchange_boundaries("", "")])
 
 versions = pytest.mark.parametrize(
@@ -344,6 +353,31 @@ def test_a_killed_run_of_an_exchange_is_completed_by_the_next(
     kills = EXCHANGE_KILLS[version]
     if not scale.every_boundary:
         kills = [kill for kill in kills if kill.moment == "exchange deleted"]
+    _kill_runs(stack, name, change, kills, boundary, tmp_path, scale, results)
+
+
+@versions
+def test_a_killed_run_that_renames_a_queue_is_completed_by_the_next(
+    version: str,
+    make_stack: Callable[..., Stack],
+    tmp_path: Path,
+    vhost: str,
+    scale: Scale,
+    results: Results,
+) -> None:
+    stack = make_stack(version)
+    name = "renamed"
+    change = changes(vhost, scale)[name]
+    stack.configure(change.before)
+    stack.up()
+
+    def boundary(name: str, wanted: dict[str, Any]) -> Moment:
+        ((successor, queue),) = wanted["queues"].items()
+        former = queue["renamed_from"]
+        result = queue_boundaries(former, "e", queue["type"], successor)
+        return Moment(name=name, condition=result[name])
+
+    kills = RENAME_KILLS[version] if scale.every_boundary else RENAME_KILLS[version][:1]
     _kill_runs(stack, name, change, kills, boundary, tmp_path, scale, results)
 
 

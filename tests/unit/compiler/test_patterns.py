@@ -28,6 +28,8 @@ def expanded(**topology) -> tuple[dict, dict, list]:
 
 SAFE = {"strategy": "at-least-once"}
 REFUSING = {"overflow": "reject-publish"}
+KEEPING = {"delivery_limit": 1_000_000_000}
+"""However often a message is given back."""
 
 
 def test_dead_letter_makes_an_exchange_and_a_queue_and_waits_for_confirms():
@@ -35,7 +37,7 @@ def test_dead_letter_makes_an_exchange_and_a_queue_and_waits_for_confirms():
         {"q.dead-letter": {"type": "fanout"}},
         {
             "q": {"dead_letter": {"exchange": "q.dead-letter", **SAFE}, **REFUSING},
-            "q.dead-letter": {},
+            "q.dead-letter": KEEPING,
         },
         [{"source": "q.dead-letter", "queue": "q.dead-letter"}],
     )
@@ -79,7 +81,7 @@ def test_what_a_queue_makes_is_of_its_type_and_stays_with_it():
         }
     )[1]
     assert queues["c.dead-letter"] == {"type": "classic"}
-    assert queues["r.dead-letter"] == {"on_delete": "retain"}
+    assert queues["r.dead-letter"] == {"on_delete": "retain", **KEEPING}
 
 
 def test_retry_is_a_ladder_that_ends_in_a_parking_lot():
@@ -104,7 +106,7 @@ def test_retry_is_a_ladder_that_ends_in_a_parking_lot():
         "q": {"retry": delays, "dead_letter": {"exchange": "q.retry", **SAFE}, **REFUSING},
         "q.retry.1": waiting(5000, "q.retry.2"),
         "q.retry.2": waiting(60_000, "q.retry.3"),
-        "q.parking-lot": {},
+        "q.parking-lot": KEEPING,
     }
     assert bindings == [
         *(parked(reason) for reason in ("delivery_limit", "expired", "maxlen")),
@@ -121,7 +123,7 @@ def test_unroutable_keeps_what_no_binding_takes():
             "e": {"unroutable": True, "alternate": "e.unroutable"},
             "e.unroutable": {"type": "fanout"},
         },
-        {"e.unroutable": {}},
+        {"e.unroutable": KEEPING},
         [{"source": "e.unroutable", "queue": "e.unroutable"}],
     )
 
@@ -167,3 +169,54 @@ def test_without_patterns_nothing_is_added():
         "bindings": [{"source": "e", "queue": "q", "routing_key": "#"}],
     }
     assert expanded(**written) == tuple(written.values())
+
+
+def test_what_a_renamed_queue_makes_is_renamed_with_it():
+    queues = expanded(
+        queues={
+            "new": {"renamed_from": "old", "retry": {"delays": ["5s", "1m"]}},
+            "n": {"renamed_from": "o", "dead_letter": True},
+        }
+    )[1]
+    assert {name: one.get("renamed_from") for name, one in queues.items()} == {
+        "new": "old",
+        "new.retry.1": "old.retry.1",
+        "new.retry.2": "old.retry.2",
+        "new.parking-lot": "old.parking-lot",
+        "n": "o",
+        "n.dead-letter": "o.dead-letter",
+    }
+
+
+def test_a_renamed_exchange_has_one_of_its_former_name_before_it():
+    exchanges, queues, bindings = expanded(
+        exchanges={"new": {"type": "topic", "renamed_from": "old", "unroutable": True}},
+    )
+    assert exchanges["old"] == {"type": "topic", "alternate": "new.unroutable"}
+    assert exchanges["old.unroutable"] == {"type": "fanout"}
+    assert queues == {"new.unroutable": {"renamed_from": "old.unroutable", **KEEPING}}
+    assert {"source": "old", "exchange": "new", "routing_key": "#"} in bindings
+    assert {"source": "old.unroutable", "exchange": "new.unroutable", "routing_key": ""} in bindings
+
+
+@pytest.mark.parametrize(
+    ("kind", "ways"),
+    [
+        ("fanout", [("", {})]),
+        ("topic", [("#", {})]),
+        ("headers", [("", {"x-match": "all"})]),
+        ("direct", [("a", {}), ("b", {})]),
+    ],
+)
+def test_a_former_exchange_takes_what_its_follower_does(kind, ways):
+    bindings = expanded(
+        exchanges={"new": {"type": kind, "renamed_from": "old"}},
+        queues={"q": {}},
+        bindings=[
+            {"source": "new", "queue": "q", "routing_keys": ["b", "a"]},
+            {"source": "new", "queue": "q", "routing_key": "a", "arguments": {"x": "y"}},
+        ],
+    )[2]
+    led = [one for one in bindings if one["source"] == "old"]
+    assert [(one["routing_key"], one.get("arguments", {})) for one in led] == ways
+    assert {one["exchange"] for one in led} == {"new"}

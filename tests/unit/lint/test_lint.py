@@ -110,6 +110,20 @@ CASES = [
     ),
     ("shovel-own-queue", None, shovel(source_queue="x"), {}),
     ("shovel-own-queue", None, shovel(source_exchange="e"), {f"{S}.source_exchange": WARNING}),
+    (
+        "shovel-without-key",
+        None,
+        shovel(source_uri="amqp:///v", source_exchange="amq.topic"),
+        {f"{S}.source_exchange": WARNING},
+    ),
+    (
+        "shovel-without-key",
+        None,
+        shovel(source_uri="amqp:///v", source_exchange="amq.topic", source_exchange_key="#"),
+        {},
+    ),
+    ("shovel-without-key", None, shovel(source_uri="amqp:///v", source_exchange="amq.fanout"), {}),
+    ("shovel-without-key", None, shovel(source_uri="amqp:///w", source_exchange="amq.topic"), {}),
     # rule, version, changes, {path: severity}
     ("no-dead-letter", None, queues(), {X: NOTE}),
     ("no-dead-letter", None, queues(delivery_limit=-1), {}),

@@ -37,9 +37,36 @@ OF_A_STREAM = {
     "retry": {"delays": [1]},
     "consumer_timeout": 1,
     "single_active_consumer": True,
+    "renamed_from": "former",
 }
 
+
+def renamed(kind, **names):
+    """Return queues or exchanges by their names, each with the name that it had before."""
+    return {"vhost": "v", kind: {name: {"renamed_from": old} for name, old in names.items()}}
+
+
 BAD = {
+    "renamed from a queue that is declared": (
+        renamed("queues", new="old", old=None),
+        "topology.queues.new.renamed_from",
+        "remove that one, or `renamed_from`",
+    ),
+    "renamed from an exchange that is declared": (
+        renamed("exchanges", new="old", old=None),
+        "topology.exchanges.old",
+        "remove it here, or choose another name",
+    ),
+    "renamed to two names": (
+        renamed("queues", a="old", b="old"),
+        "topology.queues.b.renamed_from",
+        "keep one of them",
+    ),
+    "an exchange of another type that is renamed": (
+        exchange(type="x-consistent-hash", renamed_from="old"),
+        "topology.exchanges.e.renamed_from",
+        "declare both, move bindings and publishers, then remove the old one",
+    ),
     **{
         f"a stream's {key}": (
             queue(type="stream", **{key: value}),

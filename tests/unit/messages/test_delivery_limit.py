@@ -12,7 +12,13 @@ import pytest
 from rabbit_topology.compiler import effective
 from rabbit_topology.errors import BrokerError, TopologyError
 from rabbit_topology.messages import delivery_limit
-from rabbit_topology.messages.delivery_limit import KEY, LIFTED, Taking, lifted, policy_name
+from rabbit_topology.messages.delivery_limit import (
+    KEY,
+    NO_DELIVERY_LIMIT,
+    Taking,
+    lifted,
+    policy_name,
+)
 from rabbit_topology.messages.state import QueueState
 
 NAME = policy_name("dead")
@@ -118,7 +124,7 @@ def test_a_limit_is_lifted_meanwhile_and_all_else_that_applies_stays(version, po
     with lifted(broker, "v", queue()) as taking:
         assert (taking.limit, taking.nack) == (limit, nack)
         ours = broker.written[NAME]["definition"]
-        assert ours[KEY] == LIFTED
+        assert ours[KEY] == NO_DELIVERY_LIMIT
         assert not any(key.startswith("delayed-retry") for key in ours)
         taking.all_seen = True
     assert broker.written.keys() == {"theirs"}
@@ -128,7 +134,7 @@ def test_a_limit_is_lifted_meanwhile_and_all_else_that_applies_stays(version, po
 def test_what_a_policy_sets_is_copied():
     broker = Broker((4, 0, 5), {"theirs": {"message-ttl": 5000}})
     with lifted(broker, "v", queue()):
-        assert broker.written[NAME]["definition"] == {"message-ttl": 5000, KEY: LIFTED}
+        assert broker.written[NAME]["definition"] == {"message-ttl": 5000, KEY: NO_DELIVERY_LIMIT}
 
 
 @pytest.mark.parametrize("version", [(3, 10, 8), (4, 0, 5), (4, 3, 6)])

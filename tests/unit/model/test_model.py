@@ -67,6 +67,7 @@ DEFAULTS = {
         "alternate": None,
         "unroutable": False,
         "delays": (),
+        "renamed_from": None,
         "arguments": {},
     },
     Queue: {

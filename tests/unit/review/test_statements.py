@@ -117,7 +117,10 @@ def of_guard(said, name, held=FULL, reason=Reason.REMOVED):
 
     return SimpleNamespace(
         run=said.run,
-        topology=SimpleNamespace(queues={name: SimpleNamespace(declaration=dict)}),
+        topology=SimpleNamespace(
+            queues={name: SimpleNamespace(declaration=dict, renamed_from="former one")},
+            successors={},
+        ),
         _reason=why,
         _off_loop=off_loop,
         _queue=lambda _: SimpleNamespace(quick=lambda: held),
@@ -150,6 +153,22 @@ def test_a_queue_that_is_replaced(held):
     assert (one.kind, one.name) == ("queue", "orders")
     assert "x-queue-type: classic -> none" in one.reason
     assert (one.held and one.held.text) == (held and str(held))
+
+
+def test_a_queue_that_is_renamed():
+    said = Said()
+    guard = of_guard(said, "orders")
+
+    async def begin(_kind, _name, foreseen):
+        said.run.report(foreseen)
+
+    guard._begin, guard._renamed = begin, {}
+    guard._of_queue, guard._check_is_ours = lambda _: SimpleNamespace(), lambda _: None
+    asyncio.run(VhostGuard.before_renamed_queue(guard, {"name": "orders"}))
+    assert said.one.says is Says.REPLACED
+    (one,) = said.one.objects
+    assert (one.name, one.reason) == ("former one", "renamed to orders")
+    assert one.held.text == str(FULL)
 
 
 def test_an_exchange_that_is_replaced():

@@ -105,6 +105,16 @@ class TestShovels:
         assert sent(vhosts).beyond == {"copy of vhost archive": True}
         assert sent(vhosts, "", "orders").beyond == {}, "no queue orders is in archive"
 
+    @pytest.mark.parametrize(("source", "taken"), [("orders", False), ("plain", False)])
+    def test_without_a_key_its_own_queue_is_bound_by_its_name(self, source, taken):
+        for exchange in (moved(source_exchange=source), moved(source_exchange=source)):
+            assert bool(sent(exchange, source, "").beyond) is taken
+
+    def test_without_a_key_a_fanout_exchange_gives_it_all(self):
+        all_ = {"exchanges": {**SHOP["exchanges"], "all": {"type": "fanout"}}}
+        vhosts = moved(all_, source_exchange="all")
+        assert sent(vhosts, "all").beyond == {"archive of vhost archive": True}
+
     def test_one_has_a_queue_of_its_own_at_an_exchange(self):
         vhosts = moved(source_exchange="orders", source_exchange_key="order.eu")
         assert sent(vhosts).beyond == {}
@@ -298,6 +308,24 @@ class TestFederation:
             vhosts = chain(hops)
             leading = Across(Reach(vhosts["third"])).to("last")
             assert {vhost for vhost, name in leading if name == "orders"} == {"third", *exchanges}
+
+    def test_a_message_that_has_come_over_more_links_is_another_one(self):
+        """A shovel brings back what federation took: as often as `max_hops` allows."""
+        back = shovel(
+            source_uri="amqp:///archive",
+            source_exchange="orders",
+            source_exchange_key="#",
+            destination_uri="amqp:///shop",
+            destination_exchange="orders",
+        )
+        shown = {
+            hops: flat(
+                text.trace(sent(networks({"shovels": {"back": back}}, federated(max_hops=hops))))
+            )
+            for hops in (1, 3)
+        }
+        times = {hops: one.count("quorum queue copy of") for hops, one in shown.items()}
+        assert times == {1: 1, 3: 3}
 
     def test_a_message_does_not_come_back(self):
         both = networks(

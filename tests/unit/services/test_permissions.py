@@ -165,6 +165,30 @@ def test_a_topic_exchange_of_its_own_has_no_limits():
     assert permissions.topic_permissions(topology, one) == {}
 
 
+def test_what_was_renamed_may_be_used_by_both_names():
+    topology, _ = parse(
+        {
+            "vhost": "v",
+            "exchanges": {"shop.events": {"type": "topic", "renamed_from": "events"}},
+            "queues": {"shop.orders": {"renamed_from": "orders"}},
+            "services": {
+                "s": {
+                    "publishes": [{"exchange": "shop.events", "routing_key": "order.*"}],
+                    "consumes": ["shop.orders"],
+                }
+            },
+        }
+    )[:2]
+    one = topology.services["s"]
+    allowed = permissions.permissions(topology, one)
+    assert (allowed.write, allowed.read) == (
+        r"^(events|shop\.events)$",
+        r"^(orders|shop\.orders)$",
+    )
+    keys = permissions.topic_permissions(topology, one)
+    assert keys["events"] == keys["shop.events"]
+
+
 def test_variables_of_the_broker_in_routing_keys_are_taken_literally():
     # It would put the user's name in the place of `{username}`.
     assert "{username}" not in permissions.exactly_keys(["{username}"])
