@@ -106,7 +106,7 @@ class Topology(pulumi.ComponentResource):
         users: list[pulumi.Resource] = []
         granted: list[pulumi.Resource] = []
         for topology in args.topologies:
-            guard = self._new_guard(topology)
+            guard = self._new_guard(self._yet_to_be_renamed(topology))
             vhosts.append(Vhost(self._children, self._prefix(topology), topology, guard.carried))
             outputs[topology.vhost] = self._users(vhosts[-1], users, granted)
         # Last, since they connect as any user to any vhost; and first to go.
@@ -216,6 +216,19 @@ class Topology(pulumi.ComponentResource):
         )
         self._guards[topology.vhost] = guard
         return guard
+
+    def _yet_to_be_renamed(self, topology: model.Topology) -> model.Topology:
+        """Return a topology in which only queues have a former name that the stack has not made."""
+        known = self._record.objects()
+        if known is None:
+            return topology
+        queues = {
+            name: queue.model_copy(update={"renamed_from": None})
+            if ("queue", topology.vhost, name) in known
+            else queue
+            for name, queue in topology.queues.items()
+        }
+        return topology.model_copy(update={"queues": queues})
 
     def _prefix(self, topology: model.Topology) -> str:
         return f"{self._name}/{topology.vhost}"

@@ -143,3 +143,16 @@ def test_a_former_name_that_is_nowhere_does_nothing(stack: Stack, vhost: str) ->
     stack.up()
     settled.check(stack, after)
     assert "p" not in names(stack, vhost)
+
+
+def test_a_queue_that_is_there_by_both_names_is_not_renamed(stack: Stack, vhost: str) -> None:
+    stack.configure({"vhost": vhost, "queues": {"old": {}, "new": {}}})
+    stack.up()
+    with connect(stack.broker, vhost) as connection:
+        channel = connection.channel()
+        fill(channel, "old", 3)
+        stack.configure({"vhost": vhost, "queues": {"new": {"renamed_from": "old"}}})
+        assert "would lose 3 messages in queue old" in stack.preview().text
+        refused = stack.up(check=False)
+        assert "queue old holds 3 ready" in refused.text
+        assert drain(channel, "old") == untouched(3)
