@@ -64,7 +64,14 @@ class Parts:
 
 
 def additions(topology: Topology) -> Parts:
-    """Return what the patterns of a topology stand for."""
+    """Return what the patterns of a topology stand for, former names of exchanges included."""
+    parts = own_parts(topology)
+    _former_exchanges(parts, topology)
+    return parts
+
+
+def own_parts(topology: Topology) -> Parts:
+    """Return what the patterns of a topology make beside what was renamed."""
     parts = Parts()
     for name, queue in topology.queues.items():
         if queue.retry:
@@ -94,7 +101,6 @@ def additions(topology: Topology) -> Parts:
                     arguments={"x-stream-partition-order": number},
                 )
             )
-    _former_exchanges(parts, topology)
     return parts
 
 
@@ -122,7 +128,7 @@ def _former_exchanges(parts: Parts, topology: Topology) -> None:
             sources.setdefault(route.source, []).append(route.routing_key)
     for name, exchange in [*topology.exchanges.items(), *parts.exchanges.items()]:
         former = exchange.renamed_from
-        if former is None:
+        if former is None or former in parts.exchanges:
             continue
         alike = _with_alternate(name, exchange)
         parts.exchanges[former] = _copy(alike, renamed_from=None, unroutable=False, delays=())

@@ -235,6 +235,8 @@ class VhostGuard:
         name = old["name"]
         await self._check_exchange(name, reason)
         if reason is Reason.REPLACED:
+            if name in self.topology.former_names(self.topology.exchanges):
+                self._refuse_other_type(name)
             declaration = self.topology.exchanges[name].declaration()
             change = inputs.changes(old["settings"], declaration)
             foreseen = f"exchange {name} is replaced ({change}); a stand-in routes meanwhile"
@@ -254,7 +256,7 @@ class VhostGuard:
         """Take over what a queue holds that had another name, before it is made by its new one."""
         name = new["name"]
         former = self.topology.queues[name].renamed_from
-        if former is None:
+        if former is None or former not in self.topology.successors:
             return
         self._renamed[name] = former
         replacement = self._of_queue(name)
@@ -356,6 +358,8 @@ class VhostGuard:
         successor = self.topology.successors.get(route.destination, "")
         if route.kind != "queue" or not successor:
             exchanges = self.topology.former_names(self.topology.exchanges)
+            if route.source in exchanges and await self._is_registering("exchange", route.source):
+                self._refuse_other_type(route.source)
             return not exchanges.isdisjoint({route.source, route.destination})
         if self.run.is_preview:
             return True
@@ -366,6 +370,19 @@ class VhostGuard:
             self._renamed[successor] = route.destination
             await self._off_loop(self._of_queue(successor).divert, route, replaced=True)
         return True
+
+    def _refuse_other_type(self, exchange: str) -> None:
+        """Raise, or say in a preview, that a former exchange would not be as it was.
+
+        Its bindings go with it, and it leads to the one of the new name only after that.
+        """
+        self.run.refuse(
+            TopologyError(
+                f"refused, since messages would be lost: exchange {exchange} is renamed, and would "
+                "be replaced at the same time: rename it as it is, run `pulumi up`, and change its "
+                "type, durability or arguments after that"
+            )
+        )
 
     async def before_making(self, new: Inputs) -> None:
         """Delete a vhost that is about to be created, and was only half made before."""

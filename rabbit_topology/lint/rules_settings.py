@@ -268,14 +268,13 @@ def alternates(topology: Topology) -> Iterator[Problem]:
 @rule("made-twice", "the README, Config reference", "a name stands for one thing")
 def made_twice(topology: Topology) -> Iterator[Problem]:
     """Yield what a pattern makes and the config declares as well; expects patterns not expanded."""
-    made = patterns.additions(topology)
+    made = patterns.own_parts(topology)
     for kind, names in (("exchanges", made.exchanges), ("queues", made.queues)):
         for name in sorted(names.keys() & getattr(topology, kind).keys()):
             yield Problem(
                 path=path("topology", kind, name),
                 value=show(name),
-                rule="a pattern (dead_letter, retry, unroutable, delays, super_streams, "
-                "renamed_from) makes it",
+                rule="a pattern (dead_letter, retry, unroutable, delays, super_streams) makes it",
                 fix="remove it here, or choose another name",
             )
 
@@ -285,14 +284,15 @@ def renamed(topology: Topology) -> Iterator[Problem]:
     """Yield former names that are still in use, or that two have; expects patterns not expanded."""
     for kind in ("exchanges", "queues"):
         declared: Mapping[str, Exchange | Queue] = getattr(topology, kind)
+        every = declared.keys() | getattr(patterns.own_parts(topology), kind).keys()
         former: set[str] = set()
         for name, one in declared.items():
             if one.renamed_from is None:
                 continue
             for is_wrong, broken, fix in (
                 (
-                    kind == "queues" and one.renamed_from in declared,
-                    "a queue of the former name is declared as well",
+                    one.renamed_from in every,
+                    "there is one of the former name in the config",
                     "remove that one, or `renamed_from`",
                 ),
                 (one.renamed_from in former, "another one was called so", "keep one of them"),

@@ -653,14 +653,17 @@ class Topology(_Frozen):
 
     @property
     def successors(self) -> dict[str, str]:
-        """The queues that were renamed, by the names that they had before."""
+        """The queues that were renamed, by the names that they had before and no other has now."""
         return _by_former_name(self.queues)
 
     def former_names(self, names: Iterable[str]) -> set[str]:
         """Return the names that any of these queues and exchanges had before."""
-        former = {**self.successors, **_by_former_name(self.exchanges)}
         wanted = set(names)
-        return {old for old, new in former.items() if new in wanted}
+        former = [
+            *((name, queue.renamed_from) for name, queue in self.queues.items()),
+            *((name, exchange.renamed_from) for name, exchange in self.exchanges.items()),
+        ]
+        return {old for name, old in former if old and name in wanted}
 
     def exchange_type(self, name: str) -> str | None:
         """Return the type of an exchange, None if others have made it."""
@@ -674,7 +677,8 @@ class Topology(_Frozen):
 
 
 def _by_former_name(declared: Mapping[str, Queue] | Mapping[str, Exchange]) -> dict[str, str]:
-    return {one.renamed_from: name for name, one in declared.items() if one.renamed_from}
+    former = ((one.renamed_from, name) for name, one in declared.items() if one.renamed_from)
+    return {old: name for old, name in former if old not in declared}
 
 
 class Broker(_Frozen):

@@ -96,6 +96,13 @@ def complete(access: Access, topology: Topology, report: Callable[[str], None]) 
         successor = topology.successors.get(name, "")
         if successor and taken.is_renamed(successor):
             taken = replace(taken, successor=successor)
+        elif others := taken.returned_to() - {name}:
+            raise BrokerError(
+                access.management.endpoint,
+                f"queue {name}: a run that was killed has begun to rename it, and part of what it "
+                f"held is in queue {', '.join(others)}: say `renamed_from: {name}` there, as it "
+                "was said then, and run again",
+            )
         shovel.end_unlisted(access, vhost, (name, taken.drained, taken.holding, taken.kept))
         wanted = taken.destination in topology.queues
         for helper in (taken.holding, taken.drained, taken.kept):

@@ -128,10 +128,12 @@ class Restoration:
 
     def is_renamed(self, successor: str) -> bool:
         """Return whether what it held comes back under another name: it is gone, or that began."""
-        if not self._exists("queues", self.name):
-            return True
-        bindings = self.access.bindings("queues", self.vhost, successor)
-        return any(binding["source"] == self.returning for binding in bindings)
+        return not self._exists("queues", self.name) or successor in self.returned_to()
+
+    def returned_to(self) -> set[str]:
+        """Return the queues that what it held comes back into, once that has begun."""
+        bindings = self.access.bindings("exchanges", self.vhost, self.returning, "source")
+        return {binding["destination"] for binding in bindings} - {self.kept}
 
     def former_settings(self) -> dict[str, Any]:
         """Return what applied to the queue before all this began, by the keys of policies."""

@@ -156,3 +156,51 @@ def test_a_queue_that_is_there_by_both_names_is_not_renamed(stack: Stack, vhost:
         refused = stack.up(check=False)
         assert "queue old holds 3 ready" in refused.text
         assert drain(channel, "old") == untouched(3)
+
+
+def test_a_queue_is_renamed_while_the_exchange_that_leads_to_it_is_replaced(
+    stack: Stack, vhost: str
+) -> None:
+    def config(kind: str, name: str, **settings: Any) -> dict[str, Any]:
+        return {
+            "vhost": vhost,
+            "exchanges": {"e": {"type": kind}},
+            "queues": {name: settings},
+            "bindings": [{"source": "e", "queue": name, "routing_key": "k"}],
+        }
+
+    stack.configure(config("direct", "q"))
+    stack.up()
+    after = config("topic", "p", renamed_from="q")
+    with Publisher(broker=stack.broker, vhost=vhost, rate=300) as publisher:
+        wait_for(lambda: len(publisher.confirmed) > MESSAGES, "messages are published")
+        stack.configure(after)
+        stack.up()
+        count = len(publisher.confirmed)
+        wait_for(lambda: len(publisher.confirmed) > count + MESSAGES, "it goes on")
+    settled.check(stack, after)
+    with connect(stack.broker, vhost) as connection:
+        there = {number for number, _ in drain(connection.channel(), "p")}
+    assert there == {*publisher.confirmed}
+
+
+def test_an_exchange_that_is_renamed_keeps_its_type_at_first(stack: Stack, vhost: str) -> None:
+    def config(kind: str, name: str, **settings: Any) -> dict[str, Any]:
+        return {
+            "vhost": vhost,
+            "exchanges": {name: {"type": kind, **settings}},
+            "queues": {"q": {}},
+            "bindings": [{"source": name, "queue": "q", "routing_key": "k"}],
+        }
+
+    stack.configure(config("direct", "old"))
+    stack.up()
+    stack.configure(config("topic", "new", renamed_from="old"))
+    assert "rename it as it is, run `pulumi up`, and change its type" in stack.preview().text
+    refused = stack.up(check=False)
+    assert "rename it as it is, run `pulumi up`, and change its type" in refused.text
+    assert ("old", "queue", "q", "k", "[]") in settled.bindings(stack.broker, vhost), refused.text
+    for after in (config("direct", "new", renamed_from="old"), config("topic", "new")):
+        stack.configure(after)
+        stack.up()
+        settled.check(stack, after)

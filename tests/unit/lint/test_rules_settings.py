@@ -54,8 +54,16 @@ BAD = {
     ),
     "renamed from an exchange that is declared": (
         renamed("exchanges", new="old", old=None),
-        "topology.exchanges.old",
-        "remove it here, or choose another name",
+        "topology.exchanges.new.renamed_from",
+        "remove that one, or `renamed_from`",
+    ),
+    "renamed from what a pattern makes": (
+        {
+            "vhost": "v",
+            "queues": {"q": {"dead_letter": True}, "x": {"renamed_from": "q.dead-letter"}},
+        },
+        "topology.queues.x.renamed_from",
+        "remove that one, or `renamed_from`",
     ),
     "renamed to two names": (
         renamed("queues", a="old", b="old"),

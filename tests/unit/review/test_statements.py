@@ -119,7 +119,7 @@ def of_guard(said, name, held=FULL, reason=Reason.REMOVED):
         run=said.run,
         topology=SimpleNamespace(
             queues={name: SimpleNamespace(declaration=dict, renamed_from="former one")},
-            successors={},
+            successors={"former one": name},
         ),
         _reason=why,
         _off_loop=off_loop,
@@ -174,7 +174,9 @@ def test_a_queue_that_is_renamed():
 def test_an_exchange_that_is_replaced():
     said = Said()
     guard = of_guard(said, "e", reason=Reason.REPLACED)
-    guard.topology = SimpleNamespace(exchanges={"e": SimpleNamespace(declaration=dict)})
+    guard.topology = SimpleNamespace(
+        exchanges={"e": SimpleNamespace(declaration=dict)}, former_names=lambda _: set()
+    )
 
     async def begin(_kind, _name, foreseen):
         said.run.report(foreseen)
