@@ -130,26 +130,25 @@ def _vhost(management: Management, name: str, like: Version) -> _Vhost:
         exchanges = [*_with_unroutable(management, exchanges)]
     return _Vhost(
         vhost=vhost,
-        queues=[_queue(one, like) for one in _queues(management, quoted, like)],
+        queues=[_queue(one, like) for one in _queues(management, quoted)],
         exchanges=exchanges,
         bindings=[_binding(one) for one in management.get(f"/bindings/{quoted}")],
         connections=connections,
     )
 
 
-_CONSUMERS_ALONE = (4, 3)
-"""Before this version a quorum queue counts whoever holds one of its messages as a consumer, who
-has only got it by `basic.get` as well."""
+def _queues(management: Management, quoted: str) -> list[Mapping[str, Any]]:
+    """Return the rows of a vhost's queues, with consumers that are such.
 
-
-def _queues(management: Management, quoted: str, like: Version) -> list[Mapping[str, Any]]:
-    """Return the rows of a vhost's queues, with consumers that are such."""
+    A quorum queue counts whoever holds one of its messages as a consumer, who has only got it by
+    `basic.get` as well.
+    """
     rows = [*_pages(management, f"/queues/{quoted}")]
 
     def may_differ(one: Mapping[str, Any]) -> bool:
         return one.get("type") == QueueType.QUORUM and bool(one.get("consumers"))
 
-    if like >= _CONSUMERS_ALONE or not any(may_differ(one) for one in rows):
+    if not any(may_differ(one) for one in rows):
         return rows
     subscribed = Counter(one["queue"]["name"] for one in management.get(f"/consumers/{quoted}"))
     return [
