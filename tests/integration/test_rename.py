@@ -135,14 +135,14 @@ def test_what_others_have_made_is_not_renamed(stack: Stack, vhost: str) -> None:
         assert drain(channel, "theirs") == untouched(3)
 
 
-def test_a_former_name_that_is_nowhere_does_nothing(stack: Stack, vhost: str) -> None:
+def test_a_former_name_that_is_nowhere_does_nothing(one_stack: Stack, vhost: str) -> None:
     after = topology(
         *(vhost, "e", "q"), exchange={"renamed_from": "d"}, queue={"renamed_from": "p"}
     )
-    stack.configure(after, seed=SEED)
-    stack.up()
-    settled.check(stack, after)
-    assert "p" not in names(stack, vhost)
+    one_stack.configure(after, seed=SEED)
+    one_stack.up()
+    settled.check(one_stack, after)
+    assert "p" not in names(one_stack, vhost)
 
 
 def test_a_queue_that_is_there_by_both_names_is_not_renamed(stack: Stack, vhost: str) -> None:
