@@ -166,6 +166,7 @@ def returned(
     arguments: Mapping[str, Any],
     rules: Sequence[Rules],
     queues: Sequence[str],
+    bound: Container[str],
 ) -> list[str]:
     """Return why messages would go that come out of other queues into one that is declared now.
 
@@ -177,9 +178,12 @@ def returned(
         arguments: What the queue is declared with.
         rules: The policies that the vhost will have then, for each version as `Access.rules`.
         queues: Where they are now.
+        bound: The exchanges that will be bound to something in the end.
     """
     pairs = [([before], one.possible(target, arguments)) for one in rules]
-    return _taken(access, vhost, target, pairs, STATISTICS_SECONDS, moved=True, queues=queues)
+    return _taken(
+        *(access, vhost, target, pairs, STATISTICS_SECONDS), moved=True, queues=queues, bound=bound
+    )
 
 
 def now(access: Access, vhost: str, state: QueueState) -> dict[str, Any]:

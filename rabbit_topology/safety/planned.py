@@ -58,7 +58,7 @@ class Planned:
             state,
             (self._later(name), new.type, new.declared_arguments()),
             after,
-            {route.source for route in self.topology.routes()},
+            self._bound,
         )
 
     def losses_of_waiting(
@@ -80,6 +80,7 @@ class Planned:
             new.declared_arguments(),
             effective.rules(self._after(False), self._after(True), self.access.like),
             queues,
+            self._bound,
         )
 
     def missing(self, name: str, new: Queue) -> Iterator[tuple[bool, str, Body]]:
@@ -141,6 +142,11 @@ class Planned:
         held = {name for name in leftovers if name.startswith(_held_settings(""))}
         needed = {_held_settings(name) for name in self._replaced()} if held else set()
         return held & needed, held - needed
+
+    @cached_property
+    def _bound(self) -> frozenset[str]:
+        """The exchanges that the update binds: until it has, `missing` keeps former settings."""
+        return frozenset(route.source for route in self.topology.routes())
 
     def _replaced(self) -> dict[str, QueueType]:
         """Return the types of queues that are not as the topology has them, or not so called."""

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.safety import settled
+from tests.safety.killing import Moment, Run, queue_boundaries, reach
 from tests.support.clients import Publisher
 from tests.support.stacks import Stack, connect, drain, fill, management, untouched, wait_for
 
@@ -204,3 +205,28 @@ def test_an_exchange_that_is_renamed_keeps_its_type_at_first(stack: Stack, vhost
         stack.configure(after)
         stack.up()
         settled.check(stack, after)
+
+
+def test_a_killed_rename_of_what_expires_into_a_new_exchange_goes_on(
+    one_stack: Stack, vhost: str
+) -> None:
+    stack, waiting = one_stack, "retry.2"
+    stack.configure(topology(vhost, "e", "q"), seed=SEED)
+    stack.up()
+    after = topology(vhost, "e", "p", queue={"renamed_from": "q"})
+    steps = queue_boundaries(f"q.{waiting}", "q.retry.step", "quorum", f"p.{waiting}")
+    moment = Moment(name="gone", condition=steps["new queue declared"])
+    with connect(stack.broker, vhost) as connection:
+        channel = connection.channel()
+        fill(channel, f"q.{waiting}", MESSAGES)
+        fill(channel, "q", 1)
+        method, _, _ = channel.basic_get("q")  # as long as that is held, nothing leads to p
+        stack.configure(after, seed=SEED)
+        run = Run(stack)
+        assert reach(run, moment, stack.broker, vhost), run.text
+        run.kill()
+        channel.basic_ack(method.delivery_tag)
+        stack.pulumi("cancel", "--yes", "--stack", stack.name)
+        assert f"queue q.{waiting}: completing what an earlier run began" in stack.up().text
+        settled.check(stack, after)
+        assert sorted(number for number, _ in drain(channel, f"p.{waiting}")) == [*range(MESSAGES)]
