@@ -77,10 +77,10 @@ def own_parts(topology: Topology) -> Parts:
         if queue.retry:
             _retry(parts, name, queue, queue.retry.delays)
         elif queue.dead_letter and queue.dead_letter.exchange is None:
-            parts.pair(f"{name}.dead-letter", _end(queue), _former(queue, ".dead-letter"))
+            parts.pair(f"{name}.dead-letter", _keeping(queue), _former(queue, ".dead-letter"))
     for name, exchange in topology.exchanges.items():
         if exchange.unroutable:
-            parts.pair(f"{name}.unroutable", _end(Queue()), _former(exchange, ".unroutable"))
+            parts.pair(f"{name}.unroutable", _keeping(Queue()), _former(exchange, ".unroutable"))
         for delay in dict.fromkeys(exchange.delays):
             waiting = {"message_ttl": delay, **_dead_letters(Queue(), DeadLetter(exchange=name))}
             end = f".delay.{duration_text(delay)}"
@@ -122,19 +122,20 @@ def expand(topology: Topology) -> Topology:
 
 def _former_exchanges(parts: Parts, topology: Topology) -> None:
     """Add an exchange of the former name of each that was renamed, which leads to it."""
-    sources: dict[str, list[str]] = {}
+    every = {**topology.exchanges, **parts.exchanges}
+    renamed = {name: one.renamed_from for name, one in every.items() if one.renamed_from}
+    keys: dict[str, list[str]] = {name: [] for name in renamed}
     for binding in (*topology.bindings, *parts.bindings):
-        for route in binding.routes():
-            sources.setdefault(route.source, []).append(route.routing_key)
-    for name, exchange in [*topology.exchanges.items(), *parts.exchanges.items()]:
-        former = exchange.renamed_from
-        if former is None or former in parts.exchanges:
+        if binding.source in renamed:
+            keys[binding.source] += [route.routing_key for route in binding.routes()]
+    for name, former in renamed.items():
+        if former in parts.exchanges:
             continue
-        alike = _with_alternate(name, exchange)
+        alike = _with_alternate(name, every[name])
         parts.exchanges[former] = _copy(alike, renamed_from=None, unroutable=False, delays=())
         parts.bindings += [
             Binding(source=former, exchange=name, routing_key=key, arguments=arguments)
-            for key, arguments in match_all(exchange.type, sources.get(name, ()))
+            for key, arguments in match_all(alike.type, keys[name])
         ]
 
 
@@ -165,7 +166,7 @@ def _former(renamed: Queue | Exchange, end: str) -> str | None:
 
 def _retry(parts: Parts, name: str, queue: Queue, delays: tuple[int, ...]) -> None:
     retry, parked = f"{name}.retry", f"{name}.parking-lot"
-    parts.queues[parked] = _copy(_end(queue), renamed_from=_former(queue, ".parking-lot"))
+    parts.queues[parked] = _copy(_keeping(queue), renamed_from=_former(queue, ".parking-lot"))
     parts.exchanges[retry] = Exchange(type="headers", alternate=f"{retry}.step")
     for reason in _NOT_REJECTED:
         matched = {"x-match": "all-with-x", "x-last-death-reason": reason}
@@ -225,8 +226,8 @@ def _like(queue: Queue) -> Queue:
     return Queue(type=kind, on_delete=queue.on_delete if retained else OnDelete.REFUSE)
 
 
-def _end(queue: Queue) -> Queue:
-    """Return one that nothing leads on from: however often a message is given back, it stays."""
+def _keeping(queue: Queue) -> Queue:
+    """Return one that keeps a message however often it is given back: nothing leads on from it."""
     like = _like(queue)
     return _copy(like, delivery_limit=NO_DELIVERY_LIMIT) if like.type is QueueType.QUORUM else like
 

@@ -219,16 +219,15 @@ class Topology(pulumi.ComponentResource):
 
     def _yet_to_be_renamed(self, topology: model.Topology) -> model.Topology:
         """Return a topology in which only queues have a former name that the stack has not made."""
-        known = self._record.objects()
-        if known is None:
+        if not topology.successors:
             return topology
-        queues = {
-            name: queue.model_copy(update={"renamed_from": None})
+        known = self._record.objects() or {}
+        done = {
+            name: topology.queues[name].model_copy(update={"renamed_from": None})
+            for name in topology.successors.values()
             if ("queue", topology.vhost, name) in known
-            else queue
-            for name, queue in topology.queues.items()
         }
-        return topology.model_copy(update={"queues": queues})
+        return topology.model_copy(update={"queues": {**topology.queues, **done}})
 
     def _prefix(self, topology: model.Topology) -> str:
         return f"{self._name}/{topology.vhost}"

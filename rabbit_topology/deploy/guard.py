@@ -112,6 +112,16 @@ class VhostGuard:
             retains_vhost=self.retains_vhost,
         )
 
+    @cached_property
+    def _successors(self) -> dict[str, str]:
+        """The queues that this run renames, by the names that they had before."""
+        return self.topology.successors
+
+    @cached_property
+    def _former_exchanges(self) -> set[str]:
+        """The exchanges that stand for others by the names that those had before."""
+        return self.topology.former_exchanges
+
     # Who decides.
 
     @cached_property
@@ -235,8 +245,8 @@ class VhostGuard:
         name = old["name"]
         await self._check_exchange(name, reason)
         if reason is Reason.REPLACED:
-            if name in self.topology.former_names(self.topology.exchanges):
-                self._refuse_other_type(name)
+            if name in self._former_exchanges:
+                self._refuse_to_replace_former(name)
             declaration = self.topology.exchanges[name].declaration()
             change = inputs.changes(old["settings"], declaration)
             foreseen = f"exchange {name} is replaced ({change}); a stand-in routes meanwhile"
@@ -256,7 +266,7 @@ class VhostGuard:
         """Take over what a queue holds that had another name, before it is made by its new one."""
         name = new["name"]
         former = self.topology.queues[name].renamed_from
-        if former is None or former not in self.topology.successors:
+        if former not in self._successors:
             return
         self._renamed[name] = former
         replacement = self._of_queue(name)
@@ -264,33 +274,27 @@ class VhostGuard:
         if held is None and not await self._off_loop(replacement.has_stand_in):
             del self._renamed[name]
             return
-        self._check_is_ours(former)
+        if ("queue", self.topology.vhost, former) not in (self.deployed() or ()):
+            self.run.refuse(
+                TopologyError(
+                    f"refused, since queue {former} would be renamed, and this stack has not made "
+                    "it. Declare it as it is, run `pulumi up`, and rename it after that"
+                )
+            )
+            return
         said = f"queue {former} is renamed to {name}"
         if not self.run.is_preview:
             self.run.report(said)
         await self._begin("queue", name, f"{said}; kept through it: {held}")
-        if self.run.is_preview:
-            del self._renamed[name]
-        else:
+        if not self.run.is_preview:
             await self._off_loop(replacement.declare)
-
-    def _check_is_ours(self, queue: str) -> None:
-        """Raise, or say in a preview, that a queue would be renamed that others have made."""
-        known = self.deployed()
-        if known is None or ("queue", self.topology.vhost, queue) not in known:
-            self.run.refuse(
-                TopologyError(
-                    f"refused: queue {queue} would be renamed, and this stack has not made it. "
-                    "Declare it as it is, run `pulumi up`, and rename it after that"
-                )
-            )
 
     async def before_discarded_queue(self, old: Inputs) -> None:
         """Take over what a queue holds that is replaced; otherwise it may go with all of it."""
         name = old["name"]
         if await self._reason("queue", name) is Reason.REPLACED:
             await self._replace_queue(old)
-        elif self.run.is_preview and name not in self.topology.successors:
+        elif self.run.is_preview and name not in self._successors:
             lost = await self._off_loop(self._queue(name).quick)
             if lost and lost.in_use:
                 self.run.report(
@@ -316,7 +320,7 @@ class VhostGuard:
     async def before_binding(self, old: Inputs) -> None:
         """Refuse if the queue goes with the binding and is in use."""
         name = old["destination"]
-        if name in self.topology.queues or name in self.topology.successors:
+        if name in self.topology.queues or name in self._successors:
             await self.before_free_binding(old)
         elif not self.run.is_preview:
             # Its queue goes with it: refused here, nothing is unbound from a queue that stays.
@@ -328,9 +332,9 @@ class VhostGuard:
         route = inputs.route(old)
         if await self._reason("binding", route_key(route)) is Reason.REPLACED:
             await self._divert(route)
-        elif await self._is_renamed(route):
-            return
-        elif route.kind == "exchange" or self._has("queue", route.destination):
+        elif not await self._leave_to_follower(route) and (
+            route.kind == "exchange" or self._has("queue", route.destination)
+        ):
             await self._warn_of_traffic(route.source, _label(route))
 
     async def before_retained_binding(self, old: Inputs) -> None:
@@ -343,24 +347,26 @@ class VhostGuard:
         elif reason is Reason.DESTROYED or key in (await self._kept_for_others()).routes:
             self._say_stays(_label(route))
             return
-        elif not await self._is_renamed(route):
+        elif not await self._leave_to_follower(route):
             await self._warn_of_traffic(route.source, _label(route))
         if not self.run.is_preview:
             await self._off_loop(leaving.unbind, self.access, self.topology.vhost, route)
 
-    async def _is_renamed(self, route: Route) -> bool:
-        """Return whether a binding that goes has a follower, since one of its ends was renamed.
+    async def _leave_to_follower(self, route: Route) -> bool:
+        """Return whether a binding that goes has a follower, since one of its ends is renamed.
 
         A queue that is renamed gets all its bindings under the new name: what the config does not
         have goes again. Where the engine unbinds too early, since it replaces the exchange, the
         stand-in is bound before.
         """
-        successor = self.topology.successors.get(route.destination, "")
-        if route.kind != "queue" or not successor:
-            exchanges = self.topology.former_names(self.topology.exchanges)
-            if route.source in exchanges and await self._is_registering("exchange", route.source):
-                self._refuse_other_type(route.source)
-            return not exchanges.isdisjoint({route.source, route.destination})
+        successor = self._successors.get(route.destination) if route.kind == "queue" else None
+        if successor is None:
+            former, ends = self._former_exchanges, {route.source}
+            if route.kind == "exchange":
+                ends.add(route.destination)
+            if route.source in former and await self._is_registering("exchange", route.source):
+                self._refuse_to_replace_former(route.source)
+            return not former.isdisjoint(ends)
         if self.run.is_preview:
             return True
         later = route.model_copy(update={"destination": successor})
@@ -371,15 +377,15 @@ class VhostGuard:
             await self._off_loop(self._of_queue(successor).divert, route, replaced=True)
         return True
 
-    def _refuse_other_type(self, exchange: str) -> None:
-        """Raise, or say in a preview, that a former exchange would not be as it was.
+    def _refuse_to_replace_former(self, exchange: str) -> None:
+        """Raise, or say in a preview, that an exchange is replaced while it is renamed.
 
-        Its bindings go with it, and it leads to the one of the new name only after that.
+        Its bindings go with it, and it leads to its follower only after that.
         """
         self.run.refuse(
             TopologyError(
-                f"refused, since messages would be lost: exchange {exchange} is renamed, and would "
-                "be replaced at the same time: rename it as it is, run `pulumi up`, and change its "
+                f"refused, since exchange {exchange} is renamed, and would be replaced at the same "
+                "time, which loses messages: rename it as it is, run `pulumi up`, and change its "
                 "type, durability or arguments after that"
             )
         )
@@ -436,6 +442,8 @@ class VhostGuard:
         if key in self._replaced:
             await self._off_loop(self._replacement(kind, name).renew)
             self._replaced.discard(key)
+            if kind == "queue":
+                self._renamed.pop(name, None)
             self._diverted.pop(key, None)
 
     async def before_permissions(self, old: Inputs) -> None:

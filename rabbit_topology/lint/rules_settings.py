@@ -5,7 +5,7 @@ Rules about settings: which queue type knows which, patterns, and policies.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from rabbit_topology.compiler import patterns, policies
 from rabbit_topology.compiler.effective import Index
@@ -282,34 +282,44 @@ def made_twice(topology: Topology) -> Iterator[Problem]:
 @rule("renamed", "docs/how-to/rename.md", "a former name stands for one thing that is gone")
 def renamed(topology: Topology) -> Iterator[Problem]:
     """Yield former names that are still in use, or that two have; expects patterns not expanded."""
+    made = patterns.own_parts(topology)
     for kind in ("exchanges", "queues"):
         declared: Mapping[str, Exchange | Queue] = getattr(topology, kind)
-        every = declared.keys() | getattr(patterns.own_parts(topology), kind).keys()
-        former: set[str] = set()
+        every = declared.keys() | getattr(made, kind).keys()
+        earlier: set[str] = set()
         for name, one in declared.items():
             if one.renamed_from is None:
                 continue
-            for is_wrong, broken, fix in (
-                (
-                    one.renamed_from in every,
-                    "there is one of the former name in the config",
-                    "remove that one, or `renamed_from`",
-                ),
-                (one.renamed_from in former, "another one was called so", "keep one of them"),
-                (
-                    isinstance(one, Exchange) and one.type not in BUILT_IN_EXCHANGE_TYPES,
-                    f"nothing can be led through an exchange of type {getattr(one, 'type', '')}",
-                    "declare both, move bindings and publishers, then remove the old one",
-                ),
-            ):
-                if is_wrong:
-                    yield Problem(
-                        path=path("topology", kind, name, "renamed_from"),
-                        value=show(one.renamed_from),
-                        rule=broken,
-                        fix=fix,
-                    )
-            former.add(one.renamed_from)
+            for broken, fix in _against(one, every, earlier):
+                yield Problem(
+                    path=path("topology", kind, name, "renamed_from"),
+                    value=show(one.renamed_from),
+                    rule=broken,
+                    fix=fix,
+                )
+            earlier.add(one.renamed_from)
+
+
+def _against(
+    one: Exchange | Queue, every: Collection[str], earlier: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield which rules a former name breaks, each with what mends it.
+
+    Args:
+        one: What has it.
+        every: All names that there are of its kind.
+        earlier: The former names of those before it.
+    """
+    if one.renamed_from in every:
+        fix = "remove that one, or `renamed_from`"
+        yield "there is one of the former name in the config", fix
+    if one.renamed_from in earlier:
+        yield "another one was called so", "keep one of them"
+    if isinstance(one, Exchange) and one.type not in BUILT_IN_EXCHANGE_TYPES:
+        yield (
+            f"nothing can be led through an exchange of type {one.type}",
+            "declare both, move bindings and publishers, then remove the old one",
+        )
 
 
 @rule(

@@ -654,16 +654,21 @@ class Topology(_Frozen):
     @property
     def successors(self) -> dict[str, str]:
         """The queues that were renamed, by the names that they had before and no other has now."""
-        return _by_former_name(self.queues)
+        former = ((queue.renamed_from, name) for name, queue in self.queues.items())
+        return {old: name for old, name in former if old and old not in self.queues}
 
-    def former_names(self, names: Iterable[str]) -> set[str]:
-        """Return the names that any of these queues and exchanges had before."""
-        wanted = set(names)
-        former = [
-            *((name, queue.renamed_from) for name, queue in self.queues.items()),
-            *((name, exchange.renamed_from) for name, exchange in self.exchanges.items()),
-        ]
-        return {old for name, old in former if old and name in wanted}
+    @property
+    def former_exchanges(self) -> set[str]:
+        """The names that exchanges had before."""
+        former = (exchange.renamed_from for exchange in self.exchanges.values())
+        return {old for old in former if old}
+
+    def former_names(self, names: Iterable[str]) -> Iterator[str]:
+        """Yield the names that the queues and exchanges of these names had before."""
+        for name in names:
+            for one in (self.queues.get(name), self.exchanges.get(name)):
+                if one is not None and one.renamed_from:
+                    yield one.renamed_from
 
     def exchange_type(self, name: str) -> str | None:
         """Return the type of an exchange, None if others have made it."""
@@ -674,11 +679,6 @@ class Topology(_Frozen):
         """Yield every binding as the broker will know it."""
         for binding in self.bindings:
             yield from binding.routes()
-
-
-def _by_former_name(declared: Mapping[str, Queue] | Mapping[str, Exchange]) -> dict[str, str]:
-    former = ((one.renamed_from, name) for name, one in declared.items() if one.renamed_from)
-    return {old: name for old, name in former if old not in declared}
 
 
 class Broker(_Frozen):

@@ -186,8 +186,7 @@ def _own_queue(access: Access, source: Source) -> int | None:
         one["destination"]
         for one in access.bindings("exchanges", vhost, source.exchange, "source")
         if one["destination_type"] == "queue"
-        # Without a key, AMQP takes the name of the queue that was just declared.
-        and one["routing_key"] in ({source.routing_key} - {""} or {"", one["destination"]})
+        and one["routing_key"] in _keys(source.routing_key, one["destination"])
     }
     known = _connections(access)
     count = 0
@@ -198,6 +197,14 @@ def _own_queue(access: Access, source: Source) -> int | None:
         if known.get(owner, _named(source)) == _named(source):
             count += one.get("messages", 0)
     return count
+
+
+def _keys(stated: str, queue: str) -> tuple[str, ...]:
+    """Return the keys by which a shovel's own queue may be bound.
+
+    Without a stated one, AMQP takes the name of the queue that was just declared.
+    """
+    return (stated,) if stated else ("", queue)
 
 
 def _owner(access: Access, vhost: str, queue: str) -> str | None:

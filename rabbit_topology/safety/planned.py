@@ -56,7 +56,7 @@ class Planned:
             self.access,
             self.topology.vhost,
             state,
-            (self._later(name), new.type, new.declared_arguments()),
+            (self.later(name), new.type, new.declared_arguments()),
             after,
             self._bound,
         )
@@ -75,7 +75,7 @@ class Planned:
         return limits.returned(
             self.access,
             self.topology.vhost,
-            Target(kind="queues", name=self._later(name), type=new.type),
+            Target(kind="queues", name=self.later(name), type=new.type),
             before,
             new.declared_arguments(),
             effective.rules(self._after(False), self._after(True), self.access.like),
@@ -89,7 +89,7 @@ class Planned:
         Each with whether it is an operator policy, and its name. As long as a policy sends dead
         letters to where nothing leads on, it is one with what applies to the queue now.
         """
-        target = Target(kind="queues", name=self._later(name), type=new.type)
+        target = Target(kind="queues", name=self.later(name), type=new.type)
         for operator in (False, True):
             live = self.access.live(self.topology.vhost, operator=operator)
             ours = self._ours(operator)
@@ -159,7 +159,7 @@ class Planned:
             or (name in declared and state.declaration != declared[name].declaration())
         }
 
-    def _later(self, name: str) -> str:
+    def later(self, name: str) -> str:
         """Return what a queue that is replaced will be called."""
         return self.topology.successors.get(name, name)
 
@@ -174,7 +174,7 @@ class Planned:
         old = limits.now(self.access, self.topology.vhost, state)
         kept = {key for key in body["definition"] if key not in _DEAD_LETTERS} | {*_DEAD_LETTERS}
         definition = {key: old[key] for key in sorted(kept) if key in old}
-        names = {self._later(name)}
+        names = {self.later(name)}
         if there:
             if dict(there.definition) != definition:
                 return None  # the engine is at it

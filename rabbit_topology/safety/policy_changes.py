@@ -73,9 +73,7 @@ class PolicyChanges:
             if on_delete is OnDelete.REFUSE and name.startswith(SETTINGS_PREFIX):
                 goes = left - staying if kind == "queues" and not self.run.is_preview else set()
                 renamed = goes & self.topology.successors.keys()
-                for queue, definition in self.planned.moving().items() if renamed else ():
-                    if queue in renamed:
-                        self._hold(queue, definition)
+                self._hold(renamed)
                 for queue in goes - renamed:
                     # Deleted in this run, if it can be: refused here, it keeps its settings.
                     self.deletions.check(queue, Reason.REMOVED, keep=True)
@@ -186,20 +184,24 @@ class PolicyChanges:
             # A queue that is no longer here speaks for itself; so does a policy that it keeps.
             if queue in self.topology.queues or not name.startswith(SETTINGS_PREFIX)
         }
-        if not operator and self.replaced & losing.keys():
+        if not operator:
             # What counts for these is what they are replaced with, and until then what they have.
-            for queue, definition in self.planned.moving().items():
-                if queue in self.replaced and queue in losing:
-                    del losing[queue]
-                    self._hold(queue, definition)
+            for queue in self._hold(self.replaced & losing.keys()):
+                del losing[queue]
         self._refuse_losses(losing)
 
-    def _hold(self, queue: str, definition: Mapping[str, Any]) -> None:
-        """Keep what a queue's policy sets until the queue is replaced."""
-        if not self.run.is_preview:  # else its replacement speaks for itself
-            later = self.topology.successors.get(queue, queue)
-            self.check(queue, self.topology.queues[later])
+    def _hold(self, queues: set[str]) -> list[str]:
+        """Keep what policies set of queues until these are replaced; return those that still are.
+
+        In a preview nothing is kept: there the replacement speaks for itself.
+        """
+        if not queues:
+            return []
+        moving = {name: one for name, one in self.planned.moving().items() if name in queues}
+        for queue, definition in moving.items() if not self.run.is_preview else ():
+            self.check(queue, self.topology.queues[self.planned.later(queue)])
             self.planned.hold(queue, definition)
+        return [*moving]
 
     def _refuse_losses(self, losing: Mapping[str, str]) -> None:
         """Raise, or say in a preview, that settings would take messages; by queue, the reason."""

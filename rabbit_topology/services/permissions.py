@@ -82,8 +82,14 @@ def permissions(topology: Topology, service: Service) -> Permissions:
 
 
 def _by_all_names(topology: Topology, names: Iterable[str]) -> set[str]:
-    """Return names, and those that the queues and exchanges had before."""
-    return {*names, *topology.former_names(names)}
+    """Return names, and those that the queues and exchanges had before; ``*`` is any rest."""
+    written = set(names)
+    meant = set(written)
+    if wildcards := {name for name in written if name.endswith("*")}:
+        pattern = exactly(wildcards)
+        declared = (*topology.queues, *topology.exchanges)
+        meant.update(name for name in declared if re.search(pattern, name))
+    return {*written, *topology.former_names(meant)}
 
 
 def _targets(topology: Topology, service: Service) -> set[str]:
@@ -118,12 +124,13 @@ def topic_permissions(topology: Topology, service: Service) -> Mapping[str, Topi
                 keys.setdefault(exchange, set()).update(publish.keys() or ("#",))
     binds = _by_all_names(topology, service.binds)
     bound = {exchange for exchange in binds if is_topic(topology, exchange)}
+    declared = exactly(_by_all_names(topology, service.declares))
     return {
         exchange: TopicPermissions(
             write=exactly_keys(keys.get(exchange, ())), read=".*" if exchange in bound else NOTHING
         )
         for exchange in sorted({*keys, *bound})
-        if not declares(service, exchange)
+        if not re.search(declared, exchange)
     }
 
 

@@ -301,6 +301,13 @@ def _duration(stack: Stack, change: scenarios.Change) -> float:
     return seconds
 
 
+def _deployed(stack: Stack, change: scenarios.Change) -> tuple[Stack, scenarios.Change]:
+    """Deploy what a change begins with."""
+    stack.configure(change.before)
+    stack.up()
+    return stack, change
+
+
 @versions
 def test_a_killed_run_is_completed_by_the_next(
     version: str,
@@ -310,11 +317,8 @@ def test_a_killed_run_is_completed_by_the_next(
     scale: Scale,
     results: Results,
 ) -> None:
-    stack = make_stack(version)
     name = "classic to quorum"
-    change = changes(vhost, scale)[name]
-    stack.configure(change.before)
-    stack.up()
+    stack, change = _deployed(make_stack(version), changes(vhost, scale)[name])
     seed = f"{SEED} run {version}"
     print(f"\nseed: {seed}")
     points = moments(kill_points(scale.random_kills, seed, _duration(stack, change)))
@@ -340,11 +344,8 @@ def test_a_killed_run_of_an_exchange_is_completed_by_the_next(
     scale: Scale,
     results: Results,
 ) -> None:
-    stack = make_stack(version)
     name = "exchange direct to topic"
-    change = changes(vhost, scale)[name]
-    stack.configure(change.before)
-    stack.up()
+    stack, change = _deployed(make_stack(version), changes(vhost, scale)[name])
 
     def boundary(name: str, wanted: dict[str, Any]) -> Moment:
         result = exchange_boundaries("e", wanted["exchanges"]["e"]["type"])
@@ -365,11 +366,8 @@ def test_a_killed_run_that_renames_a_queue_is_completed_by_the_next(
     scale: Scale,
     results: Results,
 ) -> None:
-    stack = make_stack(version)
     name = "renamed"
-    change = changes(vhost, scale)[name]
-    stack.configure(change.before)
-    stack.up()
+    stack, change = _deployed(make_stack(version), changes(vhost, scale)[name])
 
     def boundary(name: str, wanted: dict[str, Any]) -> Moment:
         ((successor, queue),) = wanted["queues"].items()

@@ -118,9 +118,10 @@ def of_guard(said, name, held=FULL, reason=Reason.REMOVED):
     return SimpleNamespace(
         run=said.run,
         topology=SimpleNamespace(
-            queues={name: SimpleNamespace(declaration=dict, renamed_from="former one")},
-            successors={"former one": name},
+            vhost="v", queues={name: SimpleNamespace(declaration=dict, renamed_from="former")}
         ),
+        _successors={"former": name},
+        _former_exchanges={"events"},
         _reason=why,
         _off_loop=off_loop,
         _queue=lambda _: SimpleNamespace(quick=lambda: held),
@@ -155,28 +156,45 @@ def test_a_queue_that_is_replaced(held):
     assert (one.held and one.held.text) == (held and str(held))
 
 
-def test_a_queue_that_is_renamed():
-    said = Said()
+def renamed(said, known):
+    """Return what a preview says of a queue that is renamed to orders."""
     guard = of_guard(said, "orders")
 
     async def begin(_kind, _name, foreseen):
         said.run.report(foreseen)
 
     guard._begin, guard._renamed = begin, {}
-    guard._of_queue, guard._check_is_ours = lambda _: SimpleNamespace(), lambda _: None
+    guard._of_queue, guard.deployed = lambda _: SimpleNamespace(), lambda: known
     asyncio.run(VhostGuard.before_renamed_queue(guard, {"name": "orders"}))
+    return said.one
+
+
+@pytest.mark.parametrize("known", [None, {("queue", "v", "another one")}])
+def test_a_queue_that_would_be_renamed_and_is_of_others(known):
+    said = Said()
+    assert renamed(said, known).says is Says.REFUSED
+    assert about(said.one) == [("queue", "former")]
+
+
+def test_an_exchange_that_would_be_replaced_while_it_is_renamed():
+    said = Said()
+    VhostGuard._refuse_to_replace_former(of_guard(said, "q"), "events")
+    assert (said.one.says, about(said.one)) == (Says.REFUSED, [("exchange", "events")])
+
+
+def test_a_queue_that_is_renamed():
+    said = Said()
+    renamed(said, {("queue", "v", "former")})
     assert said.one.says is Says.REPLACED
     (one,) = said.one.objects
-    assert (one.name, one.reason) == ("former one", "renamed to orders")
+    assert (one.name, one.reason) == ("former", "renamed to orders")
     assert one.held.text == str(FULL)
 
 
 def test_an_exchange_that_is_replaced():
     said = Said()
     guard = of_guard(said, "e", reason=Reason.REPLACED)
-    guard.topology = SimpleNamespace(
-        exchanges={"e": SimpleNamespace(declaration=dict)}, former_names=lambda _: set()
-    )
+    guard.topology = SimpleNamespace(exchanges={"e": SimpleNamespace(declaration=dict)})
 
     async def begin(_kind, _name, foreseen):
         said.run.report(foreseen)

@@ -105,10 +105,9 @@ class TestShovels:
         assert sent(vhosts).beyond == {"copy of vhost archive": True}
         assert sent(vhosts, "", "orders").beyond == {}, "no queue orders is in archive"
 
-    @pytest.mark.parametrize(("source", "taken"), [("orders", False), ("plain", False)])
-    def test_without_a_key_its_own_queue_is_bound_by_its_name(self, source, taken):
-        for exchange in (moved(source_exchange=source), moved(source_exchange=source)):
-            assert bool(sent(exchange, source, "").beyond) is taken
+    @pytest.mark.parametrize("source", ["orders", "plain"])  # a topic and a direct exchange
+    def test_without_a_key_its_own_queue_is_bound_by_its_name(self, source):
+        assert sent(moved(source_exchange=source), source, "").beyond == {}
 
     def test_without_a_key_a_fanout_exchange_gives_it_all(self):
         all_ = {"exchanges": {**SHOP["exchanges"], "all": {"type": "fanout"}}}

@@ -189,6 +189,29 @@ def test_what_was_renamed_may_be_used_by_both_names():
     assert keys["events"] == keys["shop.events"]
 
 
+@pytest.mark.parametrize("declares", ["shop.events", "shop.*"])
+def test_what_a_service_declares_is_its_own_by_the_former_name_as_well(declares):
+    topology, _ = parse(
+        {
+            "vhost": "v",
+            "exchanges": {"shop.events": {"type": "topic", "renamed_from": "events"}},
+            "services": {
+                "s": {
+                    "declares": [declares],
+                    "publishes": [{"exchange": "shop.events", "routing_key": "order.*"}],
+                }
+            },
+        }
+    )[:2]
+    one = topology.services["s"]
+    allowed = permissions.permissions(topology, one)
+    for pattern in (allowed.configure, allowed.write, allowed.read):
+        assert re.search(pattern, "events")
+        assert re.search(pattern, "shop.events")
+        assert not re.search(pattern, "others")
+    assert permissions.topic_permissions(topology, one) == {}
+
+
 def test_variables_of_the_broker_in_routing_keys_are_taken_literally():
     # It would put the user's name in the place of `{username}`.
     assert "{username}" not in permissions.exactly_keys(["{username}"])
